@@ -1,0 +1,72 @@
+# Every target sets up what it needs first; `make demo` or `make test` on a fresh clone is enough.
+# Needs make, Python 3.11 or newer with pip and venv, and gcc for the crash tests.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched after an installation; older than what it was made from means stale.
+STAMP := $(VENV)/.installed
+# The first interpreter that is new enough; name another one with `make PYTHON=...`.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3 python3.12 python3.13 python3.14,\
+	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full check bench pins format docs
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(STAMP) ## make .venv with everything pinned; does nothing when it is fresh
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	$(if $(PYTHON),,$(error onward needs Python 3.11 or newer and found none; name one with: make PYTHON=/path/to/python))
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: setup ## kill a scraper of every Italian venue again and again (COUNTRY=US: 12,579 venues)
+	@$(BIN)/python examples/venues/demo.py $(ARGS)
+
+test: setup ## all tests but those marked `full`, at most 5 minutes on 2 cores
+	$(BIN)/pytest -q -m "not full" -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
+
+test-full: setup ## all tests
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
+
+bench: setup ## measure against the targets and their floors
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Independent of each other, so two at a time, the longest first; one failure does not hide the next.
+CHECKS := check-pyright check-docs check-mypy check-layers check-generated check-lint check-format
+.PHONY: $(CHECKS)
+
+check: setup ## format, lint, types, layers, docs: at most 90 seconds on 2 cores
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target $(CHECKS)
+
+check-format: setup
+	$(BIN)/ruff format --check --output-format concise .
+check-lint: setup
+	$(BIN)/ruff check .
+check-layers: setup
+	$(BIN)/lint-imports --no-logo
+check-mypy: setup
+	$(BIN)/mypy
+check-pyright: setup
+	$(BIN)/pyright
+check-generated: setup
+	$(BIN)/python tools/generated.py --check
+check-docs: setup
+	$(BIN)/pytest -q -p no:cacheprovider tests/docs
+
+format: setup ## format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## write the generated pages of docs/reference
+	$(BIN)/python tools/generated.py
+
+pins: ## resolve the newest versions into requirements/dev.txt
+	@tools/pins.sh $(PYTHON)

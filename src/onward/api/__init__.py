@@ -1,0 +1,1 @@
+"""What users call: the loop, the map, steps and workflows."""

@@ -1,0 +1,105 @@
+"""How a process ends while a loop is open: politely on SIGTERM, and with the blame where an exception puts it.
+
+A generator cannot see the exception that leaves the body of its loop: `break`, `return` and `raise` all look alike. So an
+item left open is remembered, and if the program then ends with an exception that passed through that loop, the
+exception hook counts it against the item.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple
+
+from onward.core import codec
+from onward.core.decide import blamed
+from onward.core.errors import OnwardError, Unwind
+from onward.core.model import Begun, Run
+from onward.runtime.engine import Engine
+
+
+class Graceful:
+    """While it is on, SIGTERM and SIGHUP end the program like Ctrl-C: the run is given back, nothing is blamed.
+
+    Only in the main thread, and only where the program has no handler of its own.
+    """
+
+    _depth = 0
+    _replaced: dict[int, Any] = {}  # noqa: RUF012  (signal handlers belong to the process, not to an instance)
+
+    def __enter__(self) -> None:
+        self._on = threading.current_thread() is threading.main_thread()
+        if not self._on:
+            return
+        Graceful._depth += 1
+        install_hook()
+        for number in (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                Graceful._replaced[number] = signal.SIG_DFL
+                signal.signal(number, _stop)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if not self._on:
+            return
+        Graceful._depth -= 1
+        if Graceful._depth == 0:
+            while Graceful._replaced:
+                number, handler = Graceful._replaced.popitem()
+                if signal.getsignal(number) is _stop:
+                    signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+class _Left(NamedTuple):
+    engine: Engine
+    run: Run
+    begun: tuple[Begun, ...]
+    code: CodeType
+
+
+_left: list[_Left] = []
+_hooked = False
+
+
+def left_open(engine: Engine, run: Run, begun: tuple[Begun, ...], code: CodeType) -> None:
+    """An item's body was left before its end, in the function `code`; why is not known yet."""
+    _left[:] = [*(one for one in _left if one.run.no != run.no), _Left(engine, run, begun, code)][-20:]
+
+
+def install_hook() -> None:
+    """Look at the exception that ends the program, then pass it on to the hook that was there."""
+    global _hooked
+    if _hooked:
+        return
+    _hooked = True
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, OnwardError):
+            _blame(error, tb)
+        if isinstance(error, (OnwardError, Unwind)) and not error.__dict__.get("__notes__"):
+            print(f"onward: {error}", file=sys.stderr)
+            return
+        before(kind, error, tb)
+
+    sys.excepthook = hook
+
+
+def _blame(error: Exception, tb: TracebackType | None) -> None:
+    codes = set()
+    while tb is not None:
+        codes.add(tb.tb_frame.f_code)
+        tb = tb.tb_next
+    for left in _left:
+        if left.code in codes:
+            # Whatever goes wrong here, the program's own error is what the person must see.
+            with contextlib.suppress(Exception):
+                now = left.engine.store.now()
+                left.engine.committer.commit(blamed(left.run, left.begun, codec.encode_error(error), now=now))
+    _left.clear()

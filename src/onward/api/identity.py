@@ -1,0 +1,79 @@
+"""How a loop, a map or a workflow is recognised when it is called again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import threading
+import uuid
+from pathlib import Path
+from types import CodeType, FrameType
+
+from onward.api.connect import project_root
+from onward.core import limits
+from onward.core.errors import UsageError
+
+_sites: dict[str, tuple[str, int]] = {}
+_lock = threading.Lock()
+
+
+def checked_name(name: str) -> str:
+    """`name`, if it can stand as the name of a run or step."""
+    given: object = name
+    if not isinstance(given, str) or not 0 < len(name) <= limits.NAME_CHARS or not name.isprintable():
+        raise UsageError(f"a name is a printable str of 1 to {limits.NAME_CHARS} characters, not {str(name)[:60]!r}")
+    return name
+
+
+def loop_name(given: str | None, frame: FrameType, what: str) -> str:
+    """The name of a loop or map: the given one, or the script and function it stands in."""
+    if given is not None:
+        return checked_name(given)
+    code = frame.f_code
+    path = Path(code.co_filename)
+    if code.co_filename.startswith("<") or not path.is_file() or "ipykernel" in code.co_filename:
+        raise UsageError(
+            f'onward.{what} cannot tell which loop this is, because its code stands in no file; give it a name: onward.{what}(..., name="...")'
+        )
+    path = path.resolve()
+    root = project_root(path.parent)
+    shown = str(path.relative_to(root)) if root is not None else path.name
+    name = shown if code.co_qualname == "<module>" else f"{shown}:{code.co_qualname}"
+    _one_site(f"{what}:{name}", code, frame.f_lineno, what)
+    return name[-limits.NAME_CHARS :]
+
+
+def _one_site(name: str, code: CodeType, line: int, what: str) -> None:
+    """A name that was not given stands for one place in the code: a second loop there needs a name of its own."""
+    with _lock:
+        known = _sites.setdefault(name, (code.co_filename, line))
+    if known != (code.co_filename, line):
+        raise UsageError(
+            f"there are two onward.{what} in {name.partition(':')[2]} (lines {known[1]} and {line}), which could not be told "
+            f'apart after a crash; nothing was started. Give the second one a name: onward.{what}(..., name="...")'
+        )
+
+
+def fresh_id(name: str) -> str:
+    """An id for a new run: readable, and different every time."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).name.replace(".py", "")).strip("-").lower()[:40] or "run"
+    return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+def digest(*parts: str | bytes) -> str:
+    """A short hash of the parts, for identities."""
+    seal = hashlib.blake2b(digest_size=10)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        seal.update(len(data).to_bytes(8, "big") + data)
+    return seal.hexdigest()
+
+
+def command_line() -> str:
+    """What a person types to run this program again."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name:
+        return " ".join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
+    return " ".join(["python", *sys.argv]) if sys.argv and sys.argv[0] else "python"

@@ -1,0 +1,195 @@
+"""`@onward.step`: a function whose outcome is recorded once per place in a run."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from onward.api import connect
+from onward.api.identity import checked_name
+from onward.core import codec, limits
+from onward.core.errors import UsageError
+from onward.core.retry import Exceptions, Policy
+from onward.runtime import current
+from onward.runtime.current import Here
+from onward.runtime.drive import drive, drive_async
+from onward.runtime.session import Unit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+Q = ParamSpec("Q")
+U = TypeVar("U")
+
+
+class RetryOptions(TypedDict, total=False):
+    """How a unit of work is attempted. Times in seconds."""
+
+    max_attempts: int
+    max_crashes: int
+    backoff: float
+    backoff_max: float
+    backoff_factor: float
+    jitter: bool
+    retry_on: type[BaseException] | Exceptions
+    give_up_on: type[BaseException] | Exceptions
+
+
+class StepOptions(RetryOptions, total=False):
+    """The options of a step."""
+
+    name: str
+
+
+_POLICY_FIELDS = {"backoff": "backoff_s", "backoff_max": "backoff_max_s", "backoff_factor": "factor"}
+
+
+def policy_of(options: StepOptions | RetryOptions, base: Policy | None = None) -> Policy:
+    """The policy that the options describe, on top of `base`."""
+    fields: dict[str, Any] = {} if base is None else {name: getattr(base, name) for name in Policy.__slots__}
+    value: Any
+    for name, value in options.items():
+        if name in ("retry_on", "give_up_on"):
+            value = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(one, type) and issubclass(one, BaseException) for one in value):
+                raise UsageError(f"{name}= takes exception classes, not {value!r}")
+        if name != "name":
+            fields[_POLICY_FIELDS.get(name, name)] = value
+    try:
+        return Policy(**fields)
+    except TypeError:
+        unknown = sorted(set(options) - set(StepOptions.__annotations__))
+        raise UsageError(f"there is no option {', '.join(unknown)}; there are {', '.join(StepOptions.__annotations__)}") from None
+
+
+def function_name(fn: Callable[..., Any], given: str | None, what: str) -> str:
+    """The registered name of a step or workflow; refuses what cannot be one."""
+    if isinstance(fn, (staticmethod, classmethod)):
+        raise UsageError(f"put @{type(fn).__name__} above @onward.{what}, not below it")
+    if not callable(fn) or isinstance(fn, type):
+        raise UsageError(f"@onward.{what} goes on a function or method, not on {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(
+            f"{getattr(fn, '__qualname__', fn)} is a generator, whose values cannot be recorded one by one; return a list, "
+            f"or loop over it with onward.each"
+        )
+    qualified: str = getattr(fn, "__qualname__", type(fn).__qualname__)
+    return checked_name(given if given is not None else qualified.rpartition("<locals>.")[2])
+
+
+class Arguments:
+    """Tells which parameter each argument is for, without the cost of a full binding."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        parameters = list(inspect.signature(fn).parameters.values())
+        plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._names = [p.name for p in plain]
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    def fingerprint(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int = 0) -> bytes:
+        """A hash of the arguments by name; those equal to their defaults are left out."""
+        names = self._names
+        if not kwargs and not self._defaults:
+            return codec.fingerprint(args[skip:])
+        given = dict(zip(names[skip:], args[skip:], strict=False))
+        given.update(kwargs)
+        kept = [given[n] for n in names[skip:] if n in given and not self._is_default(n, given[n])]
+        rest = {n: v for n, v in given.items() if n not in names and not self._is_default(n, v)}
+        extra = [n for n in names[skip:] if n in given and not self._is_default(n, given[n])]
+        if extra == names[skip : skip + len(extra)] and not rest:
+            return codec.fingerprint((*kept, *args[len(names) :]))
+        return codec.fingerprint([extra, kept, list(args[len(names) :]), rest])
+
+    def _is_default(self, name: str, value: Any) -> bool:
+        default = self._defaults.get(name, _NOTHING)
+        if default is value:
+            return True
+        return type(default) is type(value) and isinstance(value, (str, int, float, bytes)) and bool(default == value)
+
+
+_NOTHING = object()
+
+
+class Step(Generic[P, R]):
+    """A step: call it like the function it was made from.
+
+    Inside a run its outcome is recorded once; outside of any run it is a plain call.
+    """
+
+    def __init__(self, fn: Callable[P, R], name: str, policy: Policy) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn, self.name, self.policy = fn, name, policy
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._arguments = Arguments(fn)
+        self._key: str | None = None
+        self._bound: Any = _NOTHING
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        place = current.here()
+        skip = 0
+        actual: tuple[Any, ...] = args
+        if self._bound is not _NOTHING:
+            actual, skip = (self._bound, *args), 1
+        if place is None:
+            return self.fn(*actual, **kwargs)
+        unit = Unit(
+            place.scope.next(self.name) if self._key is None else place.scope.named(self.name, self._key),
+            "step",
+            self.name,
+            self.policy,
+            self._arguments.fingerprint(actual, kwargs, skip),
+        )
+        flow = place.session.perform(unit, self.fn, actual, kwargs)
+        if self.is_async:
+            return drive_async(flow, connect.engine(), place.session)  # type: ignore[return-value]
+        return drive(flow, connect.engine(), place.session)  # type: ignore[no-any-return]
+
+    def options(self, *, key: str | None = None, **options: Unpack[StepOptions]) -> Step[P, R]:
+        """The same step with other options; `key` names this call in its scope instead of its count."""
+        other = copy.copy(self)
+        other.policy = policy_of(options, self.policy)
+        other.name = checked_name(options["name"]) if "name" in options else self.name
+        other._key = key
+        return other
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Step[P, R]: ...
+    @overload
+    def __get__(self: Step[Concatenate[S, Q], U], instance: S, owner: type) -> Step[Q, U]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        other = copy.copy(self)
+        other._bound = instance
+        return other
+
+    def __repr__(self) -> str:
+        return f"<onward step {self.name}>"
+
+
+@overload
+def step(fn: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(**options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]) -> Any:
+    """Make a function a step: inside a run its outcome is recorded once, and never executed again after that.
+
+        @onward.step(max_attempts=5)
+        def charge(order: Order) -> Receipt: ...
+
+    Sync and async functions and methods. `max_attempts` counts exceptions (default 1), `max_crashes` deaths of the
+    process in the step (default 3). Between attempts: exponential back-off from `backoff` to `backoff_max` seconds with
+    full jitter, or what the exception's `Retry-After` asks; `retry_on` and `give_up_on` choose exceptions. A result that
+    cannot be recorded fails the step with NotRecordable and is not retried. Not promised: that an unrecorded execution
+    leaves no trace; pass `onward.idempotency_key()` to services that can recognise repeats.
+    """
+    policy = policy_of(options)
+
+    def make(fn: Callable[..., Any]) -> Step[..., Any]:
+        return Step(fn, function_name(fn, options.get("name"), "step"), policy)
+
+    return make if fn is None else make(fn)
+

@@ -1,0 +1,257 @@
+"""`@onward.workflow`: a durable function. Called directly it runs here and now; an interrupted one continues."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import string
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from onward.api import connect
+from onward.api.endings import Graceful
+from onward.api.identity import digest
+from onward.api.opening import IfRunning, obtain, outward, wanted
+from onward.api.step import Arguments, function_name
+from onward.core import codec, limits
+from onward.core.errors import NotRecordable, RunCancelled, RunConflict, RunFailed, Unwind, UsageError
+from onward.core.model import Run
+from onward.core.retry import Policy
+from onward.runtime import current, observe
+from onward.runtime.current import Here
+from onward.runtime.drive import drive, drive_async
+from onward.runtime.engine import Engine
+from onward.runtime.session import Session, Unit, recorded_error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+Q = ParamSpec("Q")
+U = TypeVar("U")
+_NOTHING = object()
+
+
+class Workflow(Generic[P, R]):
+    """A workflow: call it like the function it was made from."""
+
+    def __init__(self, fn: Callable[P, R], name: str, max_crashes: int) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn, self.name = fn, name
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._arguments = Arguments(fn)
+        self._policy = Policy(max_crashes=max_crashes)
+        self._bound: Any = _NOTHING
+        self._id: str | None = None
+        self._if_running: IfRunning = "raise"
+        self._max_age_s: float | None = None
+        self._fresh = self._replace = False
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        place = current.here()
+        actual: tuple[Any, ...] = args if self._bound is _NOTHING else (self._bound, *args)
+        if place is not None:
+            return self._inside(place, actual, kwargs)  # type: ignore[no-any-return]
+        if self.is_async:
+            return self._direct_async(actual, kwargs)  # type: ignore[return-value]
+        return self._direct(actual, kwargs)  # type: ignore[no-any-return]
+
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        if_running: IfRunning = "raise",
+        max_age: float | None = None,
+        fresh: bool = False,
+        replace: bool = False,
+    ) -> Workflow[P, R]:
+        """The same workflow, called in another way.
+
+        With `id` a run is idempotent: the same id continues it, or returns its recorded result; `{name}` in it stands for
+        an argument. The same id with other arguments raises RunConflict unless `replace`. `if_running="wait"` waits for
+        another process that executes the run. `max_age` (seconds) refuses to continue an older run, `fresh` sets it aside.
+        """
+        other = copy.copy(self)
+        other._id, other._if_running, other._max_age_s = id, if_running, max_age
+        other._fresh, other._replace = fresh, replace
+        return other
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Workflow[P, R]: ...
+    @overload
+    def __get__(self: Workflow[Concatenate[S, Q], U], instance: S, owner: type) -> Workflow[Q, U]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        other = copy.copy(self)
+        other._bound = instance
+        return other
+
+    def __repr__(self) -> str:
+        return f"<onward workflow {self.name}>"
+
+    # -- as a child of another run ------------------------------------------------------------------------------
+
+    def _inside(self, place: Here, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if place.inside_step:
+            raise UsageError(
+                f"workflow `{self.name}` was called inside step `{place.key}`; nothing of it was executed. A step is one unit "
+                f"of work: call the workflow from the workflow or loop around it, or make `{self.name}` a plain function."
+            )
+        fingerprint = self._arguments.fingerprint(args, kwargs, self._skip())
+        unit = Unit(place.scope.next(self.name), "child", self.name, self._policy, fingerprint, inside_step=False)
+        flow = place.session.perform(unit, self.fn, args, kwargs)
+        if self.is_async:
+            return drive_async(flow, connect.engine(), place.session)
+        return drive(flow, connect.engine(), place.session)
+
+    def _skip(self) -> int:
+        return 0 if self._bound is _NOTHING else 1
+
+    # -- as a run of its own ----------------------------------------------------------------------------------------
+
+    def _direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if current.running_task() is not None:
+            observe.log.warning("workflow %s blocks the event loop that calls it", self.name)
+        engine = connect.engine()
+        got = self._obtain(engine, args, kwargs)
+        if isinstance(got, Run):
+            return result_of(got)
+        with Graceful():
+            try:
+                value = drive(got.whole(self.fn, args, kwargs), engine, got)
+            except Unwind as signal:
+                raise outward(signal, got) from signal.__cause__
+            finally:
+                engine.let_go(got)
+        _say_unused(got)
+        return value
+
+    async def _direct_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        engine = connect.engine()
+        got = self._obtain(engine, args, kwargs)
+        if isinstance(got, Run):
+            return result_of(got)
+        with Graceful():
+            try:
+                value = await drive_async(got.whole(self.fn, args, kwargs), engine, got)
+            except Unwind as signal:
+                raise outward(signal, got) from signal.__cause__
+            finally:
+                engine.let_go(got)
+        _say_unused(got)
+        return value
+
+    def _obtain(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session | Run:
+        skip = self._skip()
+        payload = self._payload(args[skip:], kwargs)
+        if self._id is None:
+            identity = f"workflow:{self.name}:{digest(payload or '')}"
+            want = wanted("workflow", self.name, identity, args=payload)
+        else:
+            run_id = self._named_id(args, kwargs)
+            want = replace(wanted("workflow", self.name, f"workflow:{self.name}:id:{run_id}", args=payload), id=run_id)
+            known = self._known(engine, want)
+            if known is not None:
+                return known
+        got = obtain(engine, want, if_running=self._if_running, max_age_s=self._max_age_s, fresh=self._fresh)
+        return got
+
+    def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        try:
+            return codec.encode([list(args), dict(sorted(kwargs.items()))], where=f"the arguments of `{self.name}`")
+        except NotRecordable as error:
+            if self._id is not None:
+                return None
+            cure = f"{error.cure}; or name the run: {self.name}.options(id=...)(...)"
+            raise NotRecordable(error.where, error.path, error.type_name, cure) from None
+
+    def _named_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        assert self._id is not None
+        run_id = self._id
+        if "{" in run_id:
+            bound = inspect.signature(self.fn).bind(*args, **kwargs)
+            bound.apply_defaults()
+            try:
+                run_id = string.Formatter().vformat(run_id, (), dict(bound.arguments))
+            except (KeyError, IndexError, AttributeError, ValueError) as error:
+                raise UsageError(f"the id {self._id!r} names something that is not an argument of {self.name}: {error}") from None
+        if not 0 < len(run_id) <= limits.NAME_CHARS or not run_id.isprintable() or "/" in run_id:
+            raise UsageError(f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}")
+        return run_id
+
+    def _known(self, engine: Engine, want: Run) -> Run | None:
+        """What is already there under this id, if it has ended or cannot be continued."""
+        run = engine.store.run(want.id)
+        if run is None:
+            return None
+        if run.name != want.name or run.kind != "workflow":
+            raise RunConflict(run.id, f"the id {run.id} belongs to `{run.name}`; nothing was started. Choose another id.")
+        if run.args != want.args and want.args is not None:
+            if not self._replace:
+                raise RunConflict(
+                    run.id,
+                    f"run {run.id} was begun with other arguments; nothing was started. Use another id, or replace=True "
+                    f"to forget that run.",
+                )
+            if run.state == "running" and not engine.is_dead(run):
+                raise RunConflict(run.id, f"run {run.id} is running with other arguments; nothing was started")
+            engine.store.delete(run.no)
+            return None
+        if run.state == "cancelled":
+            raise RunCancelled(run.id)
+        return run if run.state == "done" else None
+
+
+def result_of(run: Run) -> Any:
+    """The recorded result of an ended run; raises its recorded error."""
+    if run.state == "done":
+        return None if run.result is None else codec.decode(run.result)
+    if run.state == "cancelled":
+        raise RunCancelled(run.id)
+    if run.error is not None:
+        raise codec.decode_error(run.error)
+    raise RunFailed(run.id, f"run {run.id} ended as {run.state}; `onward show {run.id}` tells more")
+
+
+def _say_unused(session: Session) -> None:
+    if session.visited is None:
+        return
+    unused = [
+        e.key
+        for e in session.recorded.values()
+        if e.kind != "mark" and e.fence < session.run.fence and e.key not in session.visited and " > " not in e.key
+    ]
+    if unused:
+        observe.say(
+            f"{session.run.name}: {len(unused)} recorded steps were not used by the present code, first `{unused[0]}`"
+        )
+
+
+@overload
+def workflow(fn: Callable[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(*, name: str | None = None, max_crashes: int = ...) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(
+    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, max_crashes: int = limits.MAX_CRASHES
+) -> Any:
+    """Make a function a workflow: its steps are recorded, and an interrupted call continues after the last of them.
+
+        @onward.workflow
+        def checkout(order: Order) -> str:
+            receipt = charge(order)
+            onward.sleep(days=3)
+            return ship(order, receipt)
+
+    A call continues the unfinished run of the same name and arguments, and begins a new one otherwise. Code between steps
+    runs again when it continues; it must take time, randomness and data of the world from steps or from `onward.now`,
+    `onward.uuid4`, `onward.rng`. Raises what the function raises.
+    """
+
+    def make(fn: Callable[..., Any]) -> Workflow[..., Any]:
+        return Workflow(fn, function_name(fn, name, "workflow"), max_crashes)
+
+    return make if fn is None else make(fn)
+

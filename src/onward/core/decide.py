@@ -1,0 +1,274 @@
+"""The state machine. Every transition a run can make is in this file, and what each fact changes.
+
+The table comes first; `decide` says what a fact means for a run that is leased, the functions after it how runs are
+opened, claimed and acted on by others. All of it is pure: values in, a Change out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple, assert_never
+
+from onward.core import codec
+from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState
+
+Event = Literal[
+    "claimed", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled", "resumed", "reset"
+]
+
+_OPEN: Final[tuple[RunState, ...]] = ("pending", "running", "waiting", "paused", "stuck", "failed")
+
+TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
+    "claimed": (_OPEN, "running"),  # from `running` only when the holder's lease is over or its death proven
+    "returned": (("running",), "done"),
+    "raised": (("running",), "failed"),
+    "released": (("running",), "pending"),
+    "suspended": (("running",), "waiting"),
+    "paused": (("running", "pending", "waiting"), "paused"),
+    "diverged": (("running",), "stuck"),
+    "cancelled": (_OPEN, "cancelled"),
+    "resumed": (("paused",), "pending"),
+    "reset": (("pending", "waiting", "paused", "stuck", "failed"), "pending"),
+}
+
+
+def transition(state: RunState, event: Event) -> RunState | None:
+    """The state after `event`, or None if a run in `state` cannot meet it."""
+    sources, target = TRANSITIONS[event]
+    return target if state in sources else None
+
+
+# -- facts: what can happen to a leased run ---------------------------------------------------------
+
+
+class Started(NamedTuple):
+    """A unit of work begins."""
+
+    begun: Begun
+
+
+class Ended(NamedTuple):
+    """A unit of work has its outcome."""
+
+    key: str
+    kind: EntryKind
+    name: str
+    ok: bool
+    value: str | None
+    fingerprint: bytes | None
+    attempt: int
+    begun_at: float | None
+
+
+class Retried(NamedTuple):
+    """An attempt failed and will be repeated; `again` is the next attempt."""
+
+    again: Begun
+    error: str
+    began_at: float
+
+
+class Taken(NamedTuple):
+    """A value that the world gave (a time, a random number, a wake-up time), the same for ever after."""
+
+    key: str
+    kind: EntryKind
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The run ends with an error. `culprits` are the failed entries it came from."""
+
+    error: str
+    culprits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The holder gives the run back unfinished; `error` when an exception made it do so."""
+
+    event: Literal["released", "paused", "cancelled", "diverged", "suspended"]
+    error: str | None = None
+    wake_at: float | None = None
+
+
+Fact = Started | Ended | Retried | Taken | Returned | Raised | Released
+
+
+def decide(run: Run, fact: Fact, *, now: float) -> Change:
+    """What `fact` changes in a run that is leased under `run.fence`."""
+    match fact:
+        case Ended(key, kind, name, ok, value, fingerprint, attempt, begun_at):
+            state: Literal["done", "failed"] = "done" if ok else "failed"
+            crc = None if value is None else codec.checksum(value)
+            entry = Entry(key, kind, state, name, fingerprint, value, crc, attempt, run.fence, begun_at, now)
+            return Change(run.no, run.fence, (entry,), (), (key,))
+        case Started(begun):
+            return Change(run.no, run.fence, (), (begun,))
+        case Taken(key, kind, name, value):
+            crc = codec.checksum(value)
+            return Change(
+                run.no, run.fence, (Entry(key, kind, "done", name, None, value, crc, 1, run.fence, now, now),)
+            )
+        case Retried(again, error, began_at):
+            return Change(run.no, run.fence, (_attempt(again, "retry", error, began_at, now),), (again,))
+        case Returned(value):
+            return _end(run, "returned", now, replace(run, result=value, error=None))
+        case Raised(error, culprits):
+            return _end(run, "raised", now, replace(run, error=error), codec.encode(list(culprits)))
+        case Released(event, error, wake_at):
+            return _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+        case _:
+            assert_never(fact)
+
+
+def _attempt(begun: Begun, state: Literal["retry", "crashed"], error: str | None, began_at: float, now: float) -> Entry:
+    attempt = begun.attempt - 1 if state == "retry" else begun.attempt
+    crc = None if error is None else codec.checksum(error)
+    return Entry(begun.key, begun.kind, state, begun.name, None, error, crc, attempt, begun.fence, began_at, now)
+
+
+def _mark(run: Run, event: str, now: float, value: str | None = None) -> Entry:
+    crc = None if value is None else codec.checksum(value)
+    return Entry(f"run/{event}", "mark", "mark", event, None, value, crc, 1, run.fence, None, now)
+
+
+def _end(run: Run, event: Event, now: float, after: Run, value: str | None = None) -> Change:
+    state = transition(run.state, event)
+    assert state is not None, f"{event} cannot happen to a {run.state} run"
+    mark = _mark(run, event, now, value)
+    # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
+    granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
+    request = None if state in ("done", "cancelled") or run.request == granted else run.request
+    after = replace(after, state=state, owner=None, lease_until=None, request=request, stalls=0, updated_at=now)
+    return Change(run.no, run.fence, (mark,), after=after)
+
+
+# -- opening and claiming ---------------------------------------------------------------------------
+
+
+def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
+    """A new run, leased at once by the process that begins it."""
+    leased = replace(
+        run,
+        state="running",
+        fence=1,
+        owner=owner,
+        lease_until=now + lease_s,
+        leased_seq=1,
+        created_at=now,
+        updated_at=now,
+    )
+    marks = (_mark(run, "submitted", now, run.args), _mark(leased, "claimed", now, codec.encode(owner)))
+    return Change(0, 0, marks, after=leased, create=True)
+
+
+def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
+    """Whether a run can be leased now: nobody holds it, or the holder's lease is over or its death is proven."""
+    if run.state != "running":
+        return transition(run.state, "claimed") is not None
+    return owner_is_dead or run.lease_until is None or run.lease_until <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a claimant reads of a run before it claims it."""
+
+    last_seq: int
+    progressed: bool  # the previous lease recorded an outcome
+    begun: tuple[Begun, ...] = ()
+    reopen: tuple[Entry, ...] = ()  # failed outcomes that are to be executed again
+
+
+def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> Change:
+    """The next lease of `run`. Counts the death of the previous holder against what it had in flight.
+
+    A single unit in flight is convicted (one more crash); of several, each becomes a suspect, to be rerun alone.
+    """
+    assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
+    died = run.state == "running"
+    in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
+    alone = len(in_flight) == 1
+    begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
+    stalls = run.stalls + 1 if died and not in_flight and not past.progressed else 0
+    after = replace(
+        run,
+        state="running",
+        fence=run.fence + 1,
+        owner=owner,
+        lease_until=now + lease_s,
+        wake_at=None,
+        request=None,
+        error=None,
+        stalls=stalls,
+        updated_at=now,
+    )
+    entries = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
+    entries += [_reopened(e, after.fence, now) for e in past.reopen]
+    entries.append(_mark(after, "claimed", now, codec.encode(owner)))
+    after = replace(after, leased_seq=past.last_seq + len(entries))
+    return Change(run.no, run.fence, tuple(entries), begun, after=after, before=run)
+
+
+def _reopened(entry: Entry, fence: int, now: float) -> Entry:
+    return Entry(entry.key, entry.kind, "reopened", entry.name, None, None, None, entry.attempt, fence, None, now)
+
+
+# -- what others may do to a run --------------------------------------------------------------------
+
+
+def acted(run: Run, event: Literal["cancelled", "paused", "resumed", "reset"], *, by: str, now: float) -> Change | None:
+    """A person's act on a run that nobody holds (a holder is asked by a request instead); None if it cannot be.
+
+    Raises the fence, so that a holder that was thought dead records nothing more.
+    """
+    state = transition(run.state, event)
+    if state is None:
+        return None
+    after = replace(
+        run, state=state, fence=run.fence + 1, owner=None, lease_until=None, request=None, stalls=0, updated_at=now
+    )
+    return Change(run.no, run.fence, (_mark(after, event, now, codec.encode(by)),), after=after, before=run)
+
+
+def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Change:
+    """An exception has ended the body of these items, of a run that was then given back: it counts like a crash.
+
+    `run` is as it was leased; guarded by its fence alone, so that it is refused once somebody else has claimed the run.
+    """
+    entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
+    again = tuple(b._replace(crashes=b.crashes + 1) for b in begun)
+    after = replace(run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now)
+    return Change(run.no, run.fence, entries, again, after=after)
+
+
+def skipped(run: Run, entry: Entry, *, by: str, now: float) -> Change:
+    """A person declares a failed item as done: it will not be tried again."""
+    value = codec.encode({"skipped_by": by})
+    done = Entry(entry.key, entry.kind, "done", entry.name, None, value, codec.checksum(value), 0, run.fence, None, now)
+    return Change(run.no, run.fence, (done,), (), (entry.key,), before=run)
+
+
+def reopened(run: Run, entries: Sequence[Entry], *, now: float) -> Change:
+    """Failed units that are to be executed again when the run is continued."""
+    return Change(
+        run.no,
+        run.fence,
+        tuple(_reopened(e, run.fence, now) for e in entries),
+        (),
+        tuple(e.key for e in entries),
+        before=run,
+    )
+
+
+def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
+    """A loop's progress, for its row."""
+    return Change(run.no, run.fence, progress=Progress(done, total, seq))

@@ -1,0 +1,145 @@
+"""The nouns of the journal: Run, Entry, Begun, Change.
+
+Times are seconds since the epoch (UTC, the database's clock); payloads are JSON text (see codec).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+RunKind = Literal["loop", "map", "workflow"]
+RunState = Literal["pending", "running", "waiting", "paused", "stuck", "done", "failed", "cancelled"]
+EntryKind = Literal["step", "item", "sleep", "value", "child", "mark"]
+# done, failed: outcomes. retry: an attempt that failed and will be repeated. crashed: the process died in it.
+# reopened: a failed outcome that is to be executed again. mark: an event of the run itself.
+EntryState = Literal["done", "failed", "retry", "crashed", "reopened", "mark"]
+Request = Literal["pause", "cancel"]
+
+CLOSED: frozenset[RunState] = frozenset(("done", "cancelled"))  # never continued by calling again
+ENDED: frozenset[RunState] = frozenset(("done", "failed", "cancelled"))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a loop, a map or a workflow."""
+
+    id: str
+    kind: RunKind
+    name: str
+    identity: str  # what a direct call is recognised by; unique among unfinished direct runs
+    args: str | None = None
+    direct: bool = True
+    state: RunState = "pending"
+    fence: int = 0  # counts leases; a commit under an older fence is refused
+    owner: str | None = None
+    lease_until: float | None = None
+    wake_at: float | None = None
+    request: Request | None = None
+    stalls: int = 0  # leases in a row that ended uncleanly without recording anything
+    leased_seq: int = -1  # the last entry when the current lease began
+    result: str | None = None
+    error: str | None = None
+    command: str | None = None  # what a person types to continue it
+    total: int | None = None
+    done: int = 0  # items done up to entry `counted_seq`; readers add later ones
+    counted_seq: int = -1
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    no: int = 0  # the store's number for it; 0 before it is stored
+
+
+class Entry(NamedTuple):
+    """One record of a run's journal. Append-only; a tuple because one is made for every step.
+
+    `key` names the unit within its run; at most one entry of a key is `done`. The store assigns `seq`.
+    """
+
+    key: str
+    kind: EntryKind
+    state: EntryState
+    name: str
+    fingerprint: bytes | None = None
+    value: str | None = None  # the payload: result, error, wake-up time, ...
+    checksum: int | None = None
+    attempt: int = 1
+    fence: int = 0
+    begun_at: float | None = None
+    ended_at: float = 0.0
+    seq: int = -1
+
+
+class Begun(NamedTuple):
+    """A unit that has begun and has no outcome yet: what is in flight, or was when the process died."""
+
+    key: str
+    kind: EntryKind
+    name: str
+    attempt: int = 1
+    crashes: int = 0
+    suspect: bool = False  # was in flight, not alone, when the process died
+    due_at: float | None = None  # its next attempt is not before this time
+    fence: int = 0
+    begun_at: float = 0.0
+
+
+class Progress(NamedTuple):
+    """What a loop's run row says of it."""
+
+    done: int
+    total: int | None
+    seq: int
+
+
+class Change(NamedTuple):
+    """All that one fact changes in one run. A store applies all of it in one transaction, or nothing.
+
+    Guard: the stored fence equals `fence`. With `before` (a claim, or a change made without a lease) the stored owner,
+    lease_until and state must also equal those of `before`. With `create` the run must not exist yet, nor another
+    open direct run of its identity.
+    """
+
+    run_no: int
+    fence: int
+    entries: tuple[Entry, ...] = ()
+    begun: tuple[Begun, ...] = ()
+    ended: tuple[str, ...] = ()  # keys that leave the set of begun ones
+    after: Run | None = None
+    before: Run | None = None
+    progress: Progress | None = None
+    create: bool = False
+
+
+class Applied(NamedTuple):
+    """A change that is durable. `seq` is that of the run's last entry."""
+
+    run_no: int
+    seq: int
+    request: Request | None
+
+
+class Refused(NamedTuple):
+    """A change of which nothing was written, because its guard did not hold."""
+
+    reason: Literal["fence", "lease", "exists", "missing", "key"]
+    detail: str
+
+
+Answer = Applied | Refused
+
+
+class Owner(NamedTuple):
+    """A process that leases runs."""
+
+    id: str
+    host: str
+    boot: str
+    pid: int
+    command: str
+    started_at: float
+
+
+class ItemCounts(NamedTuple):
+    done: int
+    failed: int
+    total: int | None

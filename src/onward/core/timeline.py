@@ -1,0 +1,372 @@
+"""What a person sees of a run: its leases and what happened in each, its units and their attempts, how far it is.
+
+Pure: a run, its entries and what has begun go in, a Timeline comes out; the command line and the web only lay it out.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, cast
+
+from onward.core import codec
+from onward.core.errors import PayloadError
+from onward.core.keys import SEPARATOR
+from onward.core.model import Begun, Entry, EntryKind, EntryState, ItemCounts, Run, RunState
+
+# `interrupted`: the row says `running`, but its holder is proven dead. Nothing is lost; somebody has to continue it.
+ShownState = Literal[RunState, "interrupted"]
+UnitState = Literal["done", "failed", "running", "interrupted", "again", "skipped"]
+LeaseEnd = Literal["open", "died", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled"]
+
+# Durations that the time left is judged by, and how many of them it takes before anything is said.
+PACES: Final = 100
+LEARNING: Final = 5
+# Longest text shown of a name, a key or a message; a hostile one must not fill the screen.
+SHOWN_CHARS: Final = 300
+
+
+class Estimate(NamedTuple):
+    """How long the rest will take, as a range in seconds."""
+
+    low_s: float
+    high_s: float
+
+
+class Failure(NamedTuple):
+    """What was recorded of an exception. Texts are as they were raised: neutralise them before showing."""
+
+    class_name: str
+    message: str
+    traceback: str
+
+    @property
+    def line(self) -> str:
+        """`ValueError: no such page`, on one line."""
+        name = self.class_name.rpartition(":")[2]
+        return plain(f"{name}: {self.message}" if self.message else name)
+
+
+class Attempt(NamedTuple):
+    """One execution of a unit."""
+
+    no: int
+    state: EntryState
+    begun_at: float | None
+    ended_at: float
+    fence: int
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLine:
+    """One step or item: its state now, and the attempts that led there."""
+
+    key: str
+    kind: EntryKind
+    name: str
+    state: UnitState
+    attempts: tuple[Attempt, ...]
+    crashes: int = 0
+    due_at: float | None = None
+    begun_at: float | None = None
+    seq: int = -1  # of its latest entry
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it failed last, if it is not done."""
+        found = [a.failure for a in self.attempts if a.failure is not None]
+        return found[-1] if found and self.state not in ("done", "skipped") else None
+
+    @property
+    def took_s(self) -> float | None:
+        """The length of the attempt that succeeded."""
+        done = [a for a in self.attempts if a.state == "done" and a.begun_at is not None]
+        return max(0.0, done[-1].ended_at - (done[-1].begun_at or 0.0)) if done else None
+
+
+class Lease(NamedTuple):
+    """A stretch of time in which one process executed the run."""
+
+    fence: int
+    owner: str
+    begun_at: float
+    last_sign_at: float  # when it last recorded something, or ended
+    end: LeaseEnd
+    units_done: int
+    units_failed: int
+
+
+class Gap(NamedTuple):
+    """A stretch of time in which nobody executed the run, after the lease `fence`."""
+
+    fence: int
+    begun_at: float
+    ended_at: float
+    died: bool  # the process before it died; otherwise it had given the run back
+
+
+class Mark(NamedTuple):
+    """Something that happened to the run itself."""
+
+    at: float
+    event: str
+    by: str | None
+
+
+class Kept(NamedTuple):
+    """Work that earlier leases did and that was not done again."""
+
+    units: int
+    work_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A run as it is shown. `cut` when only its latest entries were looked at."""
+
+    run: Run
+    state: ShownState
+    leases: tuple[Lease, ...]
+    gaps: tuple[Gap, ...]
+    marks: tuple[Mark, ...]
+    units: tuple[UnitLine, ...]
+    kept: Kept
+    cut: bool
+
+    @property
+    def dead_s(self) -> float:
+        """How long nobody worked on it because a process had died."""
+        return sum(gap.ended_at - gap.begun_at for gap in self.gaps if gap.died)
+
+    @property
+    def failed(self) -> tuple[UnitLine, ...]:
+        return tuple(unit for unit in self.units if unit.state == "failed")
+
+    @property
+    def in_flight(self) -> tuple[UnitLine, ...]:
+        """What is being executed now, was when the process died, or is due to be tried again."""
+        return tuple(unit for unit in self.units if unit.state in ("running", "interrupted", "again"))
+
+
+def shown_state(run: Run, *, holder_is_dead: bool) -> ShownState:
+    return "interrupted" if run.state == "running" and holder_is_dead else run.state
+
+
+def timeline(
+    run: Run, entries: Sequence[Entry], begun: Sequence[Begun], *, now: float, holder_is_dead: bool
+) -> Timeline:
+    """What the entries tell. They may be the latest ones only; then older leases and units are missing."""
+    state = shown_state(run, holder_is_dead=holder_is_dead)
+    leases = _leases(run, entries, state)
+    return Timeline(
+        run,
+        state,
+        leases,
+        _gaps(leases, state, now),
+        tuple(_mark(entry) for entry in entries if entry.kind == "mark"),
+        _units(run, entries, begun, state),
+        _kept(run, entries),
+        bool(entries) and entries[0].seq > 0,
+    )
+
+
+# -- leases and the time between them ---------------------------------------------------------------
+
+_ENDS: Final = ("returned", "raised", "released", "suspended", "paused", "diverged", "cancelled")
+
+
+def _leases(run: Run, entries: Sequence[Entry], state: ShownState) -> tuple[Lease, ...]:
+    claims = [entry for entry in entries if entry.kind == "mark" and entry.name == "claimed"]
+    found = []
+    for claim in claims:
+        own = [entry for entry in entries if entry.fence == claim.fence and entry.seq > claim.seq]
+        found.append(_lease(run, claim, own, state))
+    return tuple(found)
+
+
+def _lease(run: Run, claim: Entry, own: Sequence[Entry], state: ShownState) -> Lease:
+    last_sign_at, end = claim.ended_at, cast(LeaseEnd, "open" if claim.fence == run.fence else "died")
+    for entry in own:
+        # The next holder writes `crashed` on behalf of the dead one; only the beginning is the dead one's own.
+        at = entry.begun_at if entry.state == "crashed" and entry.value is None else entry.ended_at
+        last_sign_at = max(last_sign_at, at or 0.0)
+        if entry.kind == "mark" and entry.name in _ENDS:
+            end = cast(LeaseEnd, entry.name)
+    if end == "open" and state != "running":
+        end = "died" if state == "interrupted" else "released"
+    top = [entry for entry in own if entry.kind in ("step", "item") and SEPARATOR not in entry.key]
+    done, failed = (sum(1 for entry in top if entry.state == wanted) for wanted in ("done", "failed"))
+    return Lease(claim.fence, _text(claim.value) or "", claim.ended_at, last_sign_at, end, done, failed)
+
+
+def _gaps(leases: Sequence[Lease], state: ShownState, now: float) -> tuple[Gap, ...]:
+    starts = [lease.begun_at for lease in leases[1:]]
+    if leases and leases[-1].end != "open" and state not in ("done", "cancelled"):
+        starts.append(now)
+    return tuple(
+        Gap(lease.fence, lease.last_sign_at, max(start, lease.last_sign_at), lease.end == "died")
+        for lease, start in zip(leases, starts, strict=False)
+    )
+
+
+def _mark(entry: Entry) -> Mark:
+    # What a person did names them; the other marks carry arguments and owners.
+    by = _text(entry.value) if entry.name in ("cancelled", "paused", "resumed", "reset") else None
+    return Mark(entry.ended_at, entry.name, by)
+
+
+# -- units ------------------------------------------------------------------------------------------
+
+
+def _units(
+    run: Run, entries: Sequence[Entry], begun: Sequence[Begun], state: ShownState
+) -> tuple[UnitLine, ...]:
+    by_key: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.kind != "mark":
+            by_key.setdefault(entry.key, []).append(entry)
+    started = {one.key: one for one in begun}
+    units = [_unit(run, own, started.pop(key, None), state) for key, own in by_key.items()]
+    units += [_unit(run, (), one, state) for one in started.values()]
+    return tuple(units)
+
+
+def _unit(run: Run, own: Sequence[Entry], begun: Begun | None, state: ShownState) -> UnitLine:
+    attempts = tuple(_attempt(entry) for entry in own if entry.state != "reopened")
+    if begun is None:
+        last = own[-1]
+        return UnitLine(last.key, last.kind, last.name, _settled(own), attempts, seq=last.seq)
+    return UnitLine(
+        begun.key,
+        begun.kind,
+        begun.name,
+        _unsettled(run, begun, state),
+        attempts,
+        begun.crashes,
+        begun.due_at,
+        begun.begun_at,
+        own[-1].seq if own else -1,
+    )
+
+
+def _attempt(entry: Entry) -> Attempt:
+    failure = failure_of(entry.value) if entry.state in ("failed", "retry", "crashed") else None
+    return Attempt(entry.attempt, entry.state, entry.begun_at, entry.ended_at, entry.fence, failure)
+
+
+def _settled(own: Sequence[Entry]) -> UnitState:
+    """The state of a unit that is not begun now. A done entry stands, whatever else is recorded."""
+    done = [entry for entry in own if entry.state == "done"]
+    if done:
+        return "skipped" if done[-1].attempt == 0 else "done"
+    return "failed" if own[-1].state == "failed" else "again"
+
+
+def _unsettled(run: Run, begun: Begun, state: ShownState) -> UnitState:
+    if begun.fence == run.fence and state == "running":
+        return "running"
+    return "interrupted" if begun.fence == run.fence and state == "interrupted" else "again"
+
+
+def _kept(run: Run, entries: Sequence[Entry]) -> Kept:
+    """What is done and was done before the latest lease."""
+    done = [
+        entry
+        for entry in entries
+        if entry.state == "done" and entry.kind in ("step", "item") and entry.fence < run.fence
+    ]
+    work = sum(max(0.0, e.ended_at - e.begun_at) for e in done if e.begun_at is not None and SEPARATOR not in e.key)
+    return Kept(sum(1 for entry in done if SEPARATOR not in entry.key), work)
+
+
+# -- how long it will take --------------------------------------------------------------------------
+
+
+def time_left(remaining: int, paces: Sequence[float]) -> Estimate | None:
+    """The time for `remaining` units, from the seconds that each of the last ones took (divided by parallelism).
+
+    Between the median, which an outlier does not move, and the mean, which knows them; None before there are enough.
+    """
+    if remaining <= 0 or len(paces) < LEARNING:
+        return None
+    mean, median = statistics.fmean(paces), statistics.median(paces)
+    # Completions that come in bursts have a median near zero, which would promise too much.
+    low, high = sorted((max(median, mean / 2), mean))
+    return Estimate(low * remaining, high * remaining)
+
+
+def estimate(counts: ItemCounts, entries: Iterable[Entry]) -> Estimate | None:
+    """How long the rest of a loop or map will take, from its latest entries; dead time does not count."""
+    spans = [
+        (e.begun_at, e.ended_at)
+        for e in entries
+        if e.kind == "item" and e.state == "done" and e.begun_at is not None and SEPARATOR not in e.key
+    ][-PACES:]
+    if counts.total is None or not spans:
+        return None
+    lengths = [max(0.0, end - start) for start, end in spans]
+    busy = _covered(spans)
+    parallel = max(1.0, sum(lengths) / busy) if busy > 0 else 1.0
+    return time_left(counts.total - counts.done - counts.failed, [length / parallel for length in lengths])
+
+
+def _covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The length of the union of the spans."""
+    covered, upto = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, upto))
+        upto = max(upto, end)
+    return covered
+
+
+# -- texts ------------------------------------------------------------------------------------------
+
+
+def failure_of(text: str | None) -> Failure | None:
+    """What was recorded of an exception, without making it again: its class need not be known here."""
+    if text is None:
+        return None
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, dict):
+        return Failure("unreadable", "what was recorded of the error cannot be read; see `onward doctor`", "")
+    name, message, traceback = (_string(parts.get(part)) for part in ("class", "message", "traceback"))
+    return Failure(name or "unknown", message, traceback)
+
+
+def _string(part: object) -> str:
+    return part if isinstance(part, str) else ""
+
+
+def _text(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        found = codec.decode(value)
+    except PayloadError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def plain(text: str, longest: int = SHOWN_CHARS) -> str:
+    """`text` on one line, without anything that a terminal would obey, cut at `longest` characters."""
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
+
+
+def plain_lines(text: str) -> str:
+    """`text` with its lines and tabs, without anything else that a terminal would obey."""
+    return "\n".join(plain(line.expandtabs(), len(line) * 8 + 1) for line in text.splitlines())
+
+
+def _visible(character: str) -> str:
+    if character in "\n\r\t":
+        return " "
+    # Surrogates too: they cannot be written to any terminal.
+    return character.encode("unicode_escape").decode("ascii")

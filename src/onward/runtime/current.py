@@ -1,0 +1,118 @@
+"""Where the code that runs now stands: in which run, which scope, which attempt.
+
+A context variable carries it. Threads of a bare pool do not inherit it and asyncio tasks inherit a copy, so each place
+also remembers the thread and task that own it: a step called from anywhere else could get no stable key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from onward.core.errors import WrongThread
+from onward.core.keys import Scope
+
+if TYPE_CHECKING:
+    from onward.runtime.session import Session
+
+
+class Here:
+    """One place in a run: the scope that names calls made in it, and who may make them."""
+
+    __slots__ = ("attempt", "inside_step", "key", "pid", "scope", "session", "task", "thread")
+
+    def __init__(self, session: Session, scope: Scope, key: str, *, attempt: int = 1, inside_step: bool = False) -> None:
+        self.session, self.scope, self.key = session, scope, key
+        self.attempt, self.inside_step = attempt, inside_step
+        self.thread = 0  # set by the driver, when the code begins
+        self.task: Any = None
+        self.pid = 0
+
+    def own(self) -> None:
+        """The calling thread and task are the ones that may call steps here."""
+        self.thread, self.task, self.pid = threading.get_ident(), running_task(), os.getpid()
+
+
+_here: ContextVar[Here | None] = ContextVar("onward_here", default=None)
+# Sessions that execute user code in this process, with the threads that existed when each began.
+_active: weakref.WeakKeyDictionary[Session, frozenset[int]] = weakref.WeakKeyDictionary()
+
+
+def here() -> Here | None:
+    """The place of the calling code, or None outside any run. Raises WrongThread where its order is lost."""
+    place = _here.get()
+    if place is None:
+        if _active:
+            _refuse_stray()
+        return None
+    if place.thread != threading.get_ident() or place.task is not running_task() or place.pid != os.getpid():
+        raise WrongThread("a step or other durable call", _stray_name(place), place.session.run.id)
+    return place
+
+
+def peek() -> Here | None:
+    """As `here`, for calls whose order does not matter (logging, `current`)."""
+    return _here.get()
+
+
+def set_here(place: Here | None) -> Any:
+    return _here.set(place)
+
+
+def reset_here(token: Any) -> None:
+    _here.reset(token)
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def begin(session: Session) -> None:
+    _active[session] = frozenset(t.ident for t in threading.enumerate() if t.ident is not None)
+
+
+def end(session: Session) -> None:
+    _active.pop(session, None)
+
+
+def _refuse_stray() -> None:
+    """Raise if this thread looks like a part of a run that onward did not start: its calls would go unrecorded."""
+    thread = threading.current_thread()
+    if thread is threading.main_thread():
+        return
+    pooled = thread in _pool_threads()
+    for session, before in list(_active.items()):
+        if pooled or thread.ident not in before:
+            raise WrongThread("a step or other durable call", f"thread {thread.name}", session.run.id)
+
+
+def _pool_threads() -> Any:
+    # The standard library's own list of executor threads; without it (another Python) only newer threads are noticed.
+    from concurrent.futures import thread as pools
+
+    return getattr(pools, "_threads_queues", ())
+
+
+def _stray_name(place: Here) -> str:
+    if place.pid != os.getpid():
+        return f"process {os.getpid()}, a fork of the one that holds the run"
+    if place.thread != threading.get_ident():
+        return f"thread {threading.current_thread().name}"
+    task = running_task()
+    return f"task {task.get_name()}" if task is not None else "outside the task that owns it"
+
+
+def _forget_in_child() -> None:
+    _active.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

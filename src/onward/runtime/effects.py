@@ -1,0 +1,66 @@
+"""What a flow asks of the world. Drivers perform effects; flows only yield them, and do no I/O themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from onward.core.model import Change
+from onward.runtime.current import Here
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """Run user code in the place `here`; the reply is its Outcome. Only `everything` catches BaseException too."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    here: Here
+    everything: bool = False
+
+
+class Keep(NamedTuple):
+    """Commit; the reply is a list of Answers, once they are durable."""
+
+    changes: Sequence[Change]
+
+
+class Later(NamedTuple):
+    """Hand a change over to ride with the next commit; the reply is a Ticket."""
+
+    change: Change
+
+
+class Join(NamedTuple):
+    """Wait until a Later's ticket is durable; the reply is its Answers."""
+
+    ticket: Any
+
+
+class Wait(NamedTuple):
+    """Let time pass; the reply comes early if the session begins to unwind."""
+
+    seconds: float
+
+
+class Now(NamedTuple):
+    """The reply is the journal's time."""
+
+
+class Reconfirm(NamedTuple):
+    """Renew this process's leases at once; the reply says whether the run is still held."""
+
+
+class Outcome(NamedTuple):
+    """How a Call went, and when it began and ended by the journal's clock."""
+
+    value: Any
+    error: BaseException | None
+    begun_at: float
+    ended_at: float
+
+
+Effect = Call | Keep | Later | Join | Wait | Now | Reconfirm
+Flow = Generator[Effect, Any, T]

@@ -1,0 +1,227 @@
+"""The items of one loop or map within a leased run: the flows that begin and end them.
+
+`done(n)` is handed over before the source is asked for the next item and rides with the commit of `begun(n+1)`; that one
+is waited for, so an item is handed out only when both are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from onward.core import codec, keys, limits
+from onward.core.decide import Ended, Started, decide
+from onward.core.errors import RunConflict
+from onward.core.model import Begun, Change, Entry
+from onward.core.retry import Policy
+from onward.runtime.current import Here
+from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
+from onward.runtime.engine import Engine
+from onward.runtime.passes import Pass, Standing
+from onward.runtime.session import Session, Unit, crash_error
+
+
+class Items:
+    """Begins and ends items under keys that start with `prefix`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        *,
+        prefix: str,
+        name: str,
+        policy: Policy,
+        key: Callable[[Any], str] | None,
+        nested: bool,
+        flush_s: float = 0.0,
+    ) -> None:
+        self.engine, self.session, self.prefix, self.name = engine, session, prefix, name
+        self.policy, self._key, self.nested, self.flush_s = policy, key, nested, flush_s
+        self.parked = 0
+        self._done: Any = None  # the ticket of the item that ended last
+        self._buffer: list[Entry] = []
+        self._buffered_at = 0.0
+        self._explicit: set[str] | None = set() if key is not None else None
+        store, run = engine.store, session.run
+        upto = session.last_seq
+
+        def page(after: int, limit: int) -> list[tuple[int, str]]:
+            rows = store.done_items(run.no, prefix, after=after, limit=limit)
+            return [row for row in rows if row[0] <= upto]
+
+        def recorded(key: str) -> Entry | None:
+            return session.recorded.get(key)
+
+        def outcome(key: str) -> Entry | None:
+            return store.outcome(run.no, key)
+
+        self.walk = Pass(
+            fence=run.fence,
+            page=(lambda after, limit: []) if nested else page,
+            outcome=recorded if nested else outcome,
+            continued=run.fence > 1,
+        )
+
+    # -- recognising --------------------------------------------------------------------------------------
+
+    def base_key(self, item: Any) -> str:
+        """The content key of an item, or the one that `key=` gives."""
+        if self._key is None:
+            return self.prefix + codec.item_key(item)
+        return self.prefix + keys.checked(self._key(item))
+
+    def take(self, item: Any) -> tuple[str, Standing]:
+        """The key of the next item and how it stands. Read before the body can change the item."""
+        base = self.base_key(item)
+        key, standing = self.walk.take(base) if self._key is None else self._take_explicit(base)
+        if self.nested and self.session.visited is not None:
+            self.session.visited.add(key)
+        return key, standing
+
+    def replays(self, key: str) -> bool:
+        """Whether the body of a done item is run again: in a workflow, where it called steps, which then answer from the
+        record. So a workflow's variables come out the same on every replay, and a body without steps runs once.
+        """
+        return self.session.run.kind == "workflow" and key in self.session.peopled
+
+    def _take_explicit(self, key: str) -> tuple[str, Standing]:
+        if key == self.walk.expected:
+            return self.walk.take(key)
+        session = self.session
+        entry = session.recorded.get(key) if self.nested else self.engine.store.outcome(session.run.no, key)
+        if entry is None:
+            return key, "new"
+        if entry.state == "done":
+            self.walk.recognised += 1
+            return key, "done"
+        return key, "failed"
+
+    def is_known(self, item: Any) -> bool:
+        """Whether the item is recorded in this run."""
+        base = self.base_key(item)
+        if base == self.walk.expected or base in self.session.begun:
+            return True
+        return self.engine.store.outcome(self.session.run.no, base) is not None
+
+    def another_list(self, looked: int) -> RunConflict:
+        """The error of a pass that recognises none of its first items; nothing of it has been touched."""
+        run = self.session.run
+        return RunConflict(
+            run.id,
+            f"`{run.name}` has {self.session.done:,} items done, but none of the first {looked} items given now is among them: this is "
+            f"another list. Nothing was begun and nothing is lost. Give this loop its own name= or, to start afresh, "
+            f"run `onward cancel {run.id}` first.",
+        )
+
+    # -- beginning and ending --------------------------------------------------------------------------------
+
+    def begin(self, key: str) -> Flow[Here | None]:
+        """Begin an item durably; None if it has to be parked because the process died in it too often."""
+        session = self.session
+        past = session.begun.get(key)
+        if past is not None:
+            self.recall(key)
+        else:
+            past = Begun(key, "item", self.name, crashes=session.blame_first())
+        if past.crashes >= self.policy.max_crashes:
+            yield from self._park(key, past)
+            return None
+        yield from session.check()
+        now: float = yield Now()
+        begun = past._replace(fence=session.run.fence, begun_at=now)
+        if self.flush_s:
+            session.start(begun)
+        else:
+            answers = yield Keep((decide(session.run, Started(begun), now=now),))
+            session.applied(answers)
+            yield from self.join()
+            session.begun[key] = begun
+        return session.place(key, attempt=past.attempt)
+
+    def revisit(self, key: str) -> Flow[Here | None]:
+        """The place of an item that is done and whose body is run again, see `replays`."""
+        yield from self.session.check()
+        return self.session.place(key)
+
+    def end(self, key: str, begun_at: float, value: str | None = None) -> Flow[None]:
+        """The item's body has run through: its record is on its way, see `join`."""
+        session = self.session
+        if session.unwinding is not None:
+            raise session.unwinding
+        now: float = yield Now()
+        fact = Ended(key, "item", self.name, True, value, None, 1, begun_at)
+        change = decide(session.run, fact, now=now)
+        if self.flush_s:
+            yield from self._buffer_up(key, change, now)
+            return
+        self._done = yield Later(change)
+        self._leave(key)
+
+    def join(self) -> Flow[None]:
+        """Wait until the last ended item is durable."""
+        ticket, self._done = self._done, None
+        if ticket is not None:
+            answers = ticket.result() if ticket.settled and ticket.error is None else (yield Join(ticket))
+            self.session.count(answers, 1)
+
+    def settle(self) -> Flow[None]:
+        """Wait until everything ended so far is durable."""
+        if self._buffer:
+            yield from self._flush()
+        yield from self.join()
+
+    def _park(self, key: str, past: Begun) -> Flow[None]:
+        now: float = yield Now()
+        unit = Unit(key, "item", self.name, self.policy)
+        error = codec.encode_error(crash_error(past))
+        yield from self.session.record(unit, False, error, past, Outcome(None, None, now, now))
+        self._leave(key)
+        self.parked += 1
+
+    def recall(self, key: str) -> None:
+        """What an earlier lease recorded in the item's body."""
+        if not self.nested:
+            self.session.learn(self.engine.store.scope_entries(self.session.run.no, key + keys.SEPARATOR))
+
+    def ended(self, key: str) -> None:
+        """An item of a map has its outcome."""
+        self.session.count((), 1)
+        self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        self.session.begun.pop(key, None)
+        if not self.nested:
+            self.session.forget_scope(key)
+
+    # -- grouping tiny items ----------------------------------------------------------------------------------
+
+    def _buffer_up(self, key: str, change: Change, now: float) -> Flow[None]:
+        session = self.session
+        if session.settle_marker(key):
+            change = change._replace(ended=())
+        if change.ended:
+            yield Later(change._replace(entries=()))
+        if not self._buffer:
+            self._buffered_at = now
+        self._buffer.append(change.entries[0])
+        self._leave(key)
+        if now - self._buffered_at >= self.flush_s or len(self._buffer) >= limits.BATCH_CHANGES:
+            yield from self._flush()
+
+    def _flush(self) -> Flow[None]:
+        session, entries = self.session, tuple(self._buffer)
+        change = Change(session.run.no, session.run.fence, entries)
+        answers = yield Keep((change,))
+        self._buffer.clear()
+        session.count(answers, len(entries))
+
+
+def length(items: object, total: int | None) -> int | None:
+    """How many items there are, if that can be told without reading them."""
+    if total is not None:
+        return total
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None

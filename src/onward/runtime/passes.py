@@ -1,0 +1,160 @@
+"""Which items of a list are done: recognised by content, in memory that does not grow with the list.
+
+A continued pass reads the keys of done items in the order in which they were recorded, a page at a time, and expects
+the source to bring them in that order: then recognising an item is one comparison. An item that comes out of order is
+looked up. One bit for each entry remembers what this pass has met already, which makes repeats of equal items tell:
+the nth one is `key~n`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal
+
+from onward.core import limits
+from onward.core.keys import repeated
+from onward.core.model import Entry
+
+_CHUNK_BITS = 15
+
+
+class Bits:
+    """A set of small integers, one bit each, in chunks of 4 KiB."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, bytearray] = {}
+
+    def add(self, number: int) -> None:
+        at = number >> _CHUNK_BITS
+        chunk = self._chunks.get(at)
+        if chunk is None:
+            chunk = self._chunks[at] = bytearray(1 << (_CHUNK_BITS - 3))
+        low = number & ((1 << _CHUNK_BITS) - 1)
+        chunk[low >> 3] |= 1 << (low & 7)
+
+    def __contains__(self, number: int) -> bool:
+        chunk = self._chunks.get(number >> _CHUNK_BITS)
+        if chunk is None:
+            return False
+        low = number & ((1 << _CHUNK_BITS) - 1)
+        return bool(chunk[low >> 3] & (1 << (low & 7)))
+
+
+Standing = Literal["new", "done", "failed"]
+
+
+class Pass:
+    """One walk over the items of a loop or map."""
+
+    def __init__(
+        self,
+        *,
+        fence: int,
+        page: Callable[[int, int], list[tuple[int, str]]],
+        outcome: Callable[[str], Entry | None],
+        continued: bool,
+    ) -> None:
+        self._fence, self._page, self._outcome = fence, page, outcome
+        self._met = Bits()  # entries of earlier passes that an item of this pass has claimed
+        self._rows: list[tuple[int, str]] = []
+        self._at = 0
+        self._after = -1
+        self._more = continued
+        # Keys given out by this pass whose entries may not be readable yet, or that ended without one.
+        self._given: OrderedDict[str, None] = OrderedDict()
+        self._repeats: OrderedDict[str, int] = OrderedDict()
+        self.recognised = 0
+        self.expected = self._peek()
+
+    def take(self, base: str) -> tuple[str, Standing]:
+        """The key of an item whose content key is `base`, and how it stands."""
+        if base == self.expected:
+            self._met.add(self._rows[self._at][0])
+            self._advance()
+            self.recognised += 1
+            return base, "done"
+        if self.expected is not None and self.expected.startswith(base + "~") and self.expected[len(base) + 1 :].isdigit():
+            key = self.expected
+            self._met.add(self._rows[self._at][0])
+            self._advance()
+            self.recognised += 1
+            return key, "done"
+        return self._look_up(base)
+
+    def _look_up(self, base: str) -> tuple[str, Standing]:
+        count = self._first_unmet(base)
+        key = repeated(base, count)
+        if count > 1:
+            self._repeats[base] = count
+            self._repeats.move_to_end(base)
+            if len(self._repeats) > limits.REPEATS_REMEMBERED:
+                self._repeats.popitem(last=False)
+        entry = self._outcome(key)
+        if entry is not None and entry.state == "done":
+            self._met.add(entry.seq)
+            self._jump(entry.seq, key)
+            self.recognised += 1
+            return key, "done"
+        self._given[key] = None
+        if len(self._given) > limits.REPEATS_REMEMBERED:
+            self._given.popitem(last=False)
+        return key, "new" if entry is None else "failed"
+
+    def _first_unmet(self, base: str) -> int:
+        """The lowest repeat number that no item of this pass has: met numbers form a run from 1 on, so gallop."""
+        low = self._repeats.get(base, 0)  # known to be met
+        if not self._is_met(repeated(base, low + 1)):
+            return low + 1
+        step = 1
+        low += 1
+        while self._is_met(repeated(base, low + step)):
+            low += step
+            step *= 2
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._is_met(repeated(base, middle)):
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _is_met(self, key: str) -> bool:
+        if key in self._given:
+            return True
+        entry = self._outcome(key)
+        return entry is not None and (entry.fence == self._fence or entry.seq in self._met)
+
+    # -- the expected order -----------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        self._at += 1
+        self.expected = self._peek()
+
+    def _peek(self) -> str | None:
+        while True:
+            while self._at < len(self._rows):
+                seq, key = self._rows[self._at]
+                if seq not in self._met:
+                    return key
+                self._at += 1
+            if not self._more:
+                return None
+            self._rows = self._page(self._after, limits.PAGE_ROWS)
+            self._at = 0
+            self._more = len(self._rows) == limits.PAGE_ROWS
+            if not self._rows:
+                return None
+            self._after = self._rows[-1][0]
+
+    def _jump(self, seq: int, key: str) -> None:
+        """The source is at entry `seq`: expect what was recorded after it."""
+        if self._rows and self._rows[0][0] <= seq <= self._rows[-1][0]:
+            while self._rows[self._at][0] > seq and self._at > 0:
+                self._at -= 1
+            while self._at < len(self._rows) and self._rows[self._at][0] <= seq:
+                self._at += 1
+        else:
+            self._rows, self._at, self._after, self._more = [], 0, seq, True
+        self.expected = self._peek()

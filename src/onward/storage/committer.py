@@ -1,0 +1,296 @@
+"""Group commit: all writers of a process share one transaction at a time.
+
+A thread that finds nobody committing commits everything that is queued, its own change included, and goes on: alone it
+pays for no hand-over. Whatever arrives meanwhile rides in the next transaction, which the service thread makes. Async
+callers never block: the service thread commits for them and resolves a whole batch by one call into their loop.
+
+Promises: a waiter is always answered, whatever happens to the leader. Nothing is answered before it is durable. While the
+disk is full outcomes are held and tried again, up to a deadline; after an I/O error nothing is acknowledged ever again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from onward.core import limits
+from onward.core.errors import JournalBroken, JournalError, JournalFull
+from onward.core.model import Answer, Change
+from onward.storage import Store
+from onward.storage.masked import Masked
+
+
+class Ticket:
+    """Changes on their way to the disk, and what became of them."""
+
+    __slots__ = ("_gate", "answers", "changes", "due", "error", "loop", "notify")
+
+    def __init__(self, changes: Sequence[Change], due: float = 0.0) -> None:
+        self.changes = changes
+        self.due = due
+        self.answers: list[Answer] | None = None
+        self.error: BaseException | None = None
+        self._gate: threading.Lock | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.notify: Callable[[Ticket], None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.answers is not None or self.error is not None
+
+    def result(self) -> list[Answer]:
+        """The answers of a settled ticket; raises what its commit raised."""
+        if self.error is not None:
+            raise self.error
+        assert self.answers is not None, "the ticket is not settled yet"
+        return self.answers
+
+    def wait(self) -> None:
+        """Block until the ticket is settled. One thread may wait for a ticket."""
+        if self._gate is None:
+            gate = threading.Lock()
+            gate.acquire()
+            self._gate = gate
+        # `settle` writes the answers before it looks for the gate, so one of the two always sees the other.
+        if not self.settled:
+            self._gate.acquire()
+
+    def settle(self, answers: list[Answer] | None, error: BaseException | None) -> None:
+        self.answers, self.error = answers, error
+        if self._gate is not None and self._gate.locked():
+            self._gate.release()
+
+
+class Committer:
+    """One for each open store of a process."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        full_s: float = limits.FULL_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store, self._full_s, self._clock, self._sleep = store, full_s, clock, sleep
+        self._mutex = threading.Lock()
+        self._bell = threading.Condition(self._mutex)
+        self._queue: deque[Ticket] = deque()
+        self._later: deque[Ticket] = deque()  # may wait for company until due; in order of due
+        self._leading = False
+        self._handed = False  # leadership waits for the service thread
+        self._service: threading.Thread | None = None
+        self._dozing = False
+        self._closing = False
+        self._broken: BaseException | None = None
+        self._full_since: float | None = None
+
+    # -- three ways to commit ---------------------------------------------------------------------------
+
+    def commit(self, *changes: Change) -> list[Answer]:
+        """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
+        ticket = Ticket(changes)
+        with Masked():
+            with self._mutex:
+                self._refuse_if_unusable()
+                self._queue.append(ticket)
+                lead = not self._leading
+                if lead:
+                    self._leading = True
+            if lead:
+                self._lead()
+        if not ticket.settled:
+            ticket.wait()
+        return ticket.result()
+
+    def submit(self, changes: Sequence[Change], loop: asyncio.AbstractEventLoop, notify: Callable[[Ticket], None]) -> None:
+        """Queue the changes and return; `notify(ticket)` is called in `loop` once the ticket is settled."""
+        ticket = Ticket(changes)
+        ticket.loop, ticket.notify = loop, notify
+        with self._mutex:
+            self._refuse_if_unusable()
+            self._queue.append(ticket)
+            if not self._leading:
+                self._leading = True
+                self._hand_over()
+
+    def later(self, *changes: Change, within_s: float = limits.JOIN_S) -> Ticket:
+        """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up."""
+        ticket = Ticket(changes, self._clock() + within_s)
+        with self._mutex:
+            self._refuse_if_unusable()
+            self._later.append(ticket)
+            if self._dozing or self._service is None:
+                self._ensure_service()
+                self._dozing = False
+                self._bell.notify()
+        return ticket
+
+    def wait_for(self, ticket: Ticket) -> list[Answer]:
+        """Block until a ticket of `later` is durable; commits it now if nobody does."""
+        if ticket.settled:
+            return ticket.result()
+        with Masked():
+            with self._mutex:
+                lead = not self._leading and not ticket.settled
+                if lead:
+                    self._leading = True
+                elif ticket in self._later:
+                    self._later.remove(ticket)
+                    self._queue.append(ticket)
+            if lead:
+                self._lead()
+        if not ticket.settled:
+            ticket.wait()
+        return ticket.result()
+
+    def flush(self) -> None:
+        """Block until everything queued so far is settled."""
+        with self._mutex:
+            tickets = [*self._queue, *self._later]
+        for ticket in tickets:
+            if not ticket.settled and self._broken is None:
+                self.wait_for(ticket)
+
+    def close(self) -> None:
+        """Commit what is queued and end the service thread."""
+        self.flush()
+        with self._mutex:
+            self._closing = True
+            self._bell.notify_all()
+            service = self._service
+        if service is not None and service is not threading.current_thread():
+            service.join(limits.BUSY_S)
+
+    # -- leading ----------------------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        """Commit one batch, then give leadership up, or on to the service thread if more has come."""
+        batch: list[Ticket] = []
+        try:
+            with self._mutex:
+                batch = self._take()
+            self._settle(batch)
+        finally:
+            with self._mutex:
+                if self._queue:
+                    self._hand_over()
+                else:
+                    self._leading = False
+
+    def _take(self) -> list[Ticket]:
+        batch: list[Ticket] = []
+        room = limits.BATCH_CHANGES
+        # Older ones first: a later ticket may belong to the same run as an urgent one that was queued after it.
+        for waiting in (self._later, self._queue):
+            while waiting and room > 0:
+                ticket = waiting.popleft()
+                room -= len(ticket.changes)
+                batch.append(ticket)
+        return batch
+
+    def _settle(self, batch: list[Ticket]) -> None:
+        if not batch:
+            return
+        answers: list[Answer] = []
+        error: BaseException | None = self._broken
+        if error is None:
+            try:
+                answers = self._store.commit([change for ticket in batch for change in ticket.changes])
+                self._full_since = None
+            except JournalFull as full:
+                if self._hold(batch, full):
+                    return
+                error = full
+            except JournalError as failure:
+                error = failure
+                if isinstance(failure, JournalBroken):
+                    self._broken = failure
+            except BaseException as failure:  # a fault of ours: whatever it is, every waiter hears of it
+                error = self._broken = failure
+        self._answer(batch, answers, error)
+
+    def _answer(self, batch: list[Ticket], answers: list[Answer], error: BaseException | None) -> None:
+        calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        at = 0
+        for ticket in batch:
+            end = at + len(ticket.changes)
+            ticket.settle(answers[at:end] if error is None else None, error)
+            at = end
+            if ticket.loop is not None:
+                calls.setdefault(ticket.loop, []).append(ticket)
+        for loop, tickets in calls.items():
+            try:
+                loop.call_soon_threadsafe(_notify, tickets)
+            except RuntimeError:  # the loop is closed: nobody is left to hear the answer
+                continue
+
+    def _hold(self, batch: list[Ticket], full: JournalFull) -> bool:
+        """Put the batch back and wait for room on the disk; False when it has been full for too long."""
+        now = self._clock()
+        since = self._full_since = self._full_since if self._full_since is not None else now
+        if now - since >= self._full_s:
+            return False
+        with self._mutex:
+            self._queue.extendleft(reversed(batch))
+        if threading.current_thread() is self._service:
+            self._sleep(limits.FULL_RETRY_S)
+        return True
+
+    # -- the service thread -----------------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        self._handed = True
+        self._ensure_service()
+        self._bell.notify()
+
+    def _ensure_service(self) -> None:
+        if self._service is None:
+            self._service = threading.Thread(target=self._serve, name="onward-committer", daemon=True)
+            self._service.start()
+
+    def _serve(self) -> None:
+        while True:
+            with self._mutex:
+                if not self._await_work():
+                    return
+                self._leading, self._handed = True, False
+            self._lead()
+
+    def _await_work(self) -> bool:
+        """Wait for leadership or for a ticket whose time is up; False when the committer is closed."""
+        idle = True
+        while not self._handed:
+            if self._closing and not self._leading:
+                return False
+            if self._later and not self._leading:
+                left = self._later[0].due - self._clock()
+                if left <= 0:
+                    return True
+                idle = False
+                self._bell.wait(left)
+            elif idle:
+                self._dozing = True
+                self._bell.wait()
+                self._dozing = False
+                idle = False
+            else:  # recently busy: look again soon, so that a fast loop need not ring for every item
+                idle = True
+                self._bell.wait(limits.JOIN_S)
+                idle = not self._later
+        return True
+
+    def _refuse_if_unusable(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._closing:
+            raise JournalBroken(f"the journal {self._store.place} is closed in this process; nothing was recorded")
+
+
+def _notify(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        assert ticket.notify is not None, "only tickets with a loop come here"
+        ticket.notify(ticket)

@@ -1,0 +1,80 @@
+"""What every store checks before it writes a change, and what it keeps of the row that it writes.
+
+Pure, and the same for all stores, so that none of them is stricter or laxer than another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from onward.core.model import CLOSED, Change, Refused, Request, Run, RunState
+
+
+class Guard(NamedTuple):
+    """What is stored of a run that decides whether a change may be written; `seq` is that of its last entry."""
+
+    fence: int
+    request: Request | None
+    owner: str | None
+    lease_until: float | None
+    state: RunState
+    seq: int
+
+
+def refusal(change: Change, guard: Guard | None) -> Refused | None:
+    """Why `change` may not be written on top of what is stored, or None if it may."""
+    if guard is None:
+        return Refused("missing", f"there is no run number {change.run_no}; nothing was written")
+    if guard.fence != change.fence:
+        return Refused(
+            "fence", f"fence {change.fence} is not the run's fence {guard.fence}; nothing was written"
+        )
+    before = change.before
+    if before is None or (before.owner, before.lease_until, before.state) == (
+        guard.owner,
+        guard.lease_until,
+        guard.state,
+    ):
+        return None
+    return Refused(
+        "lease", f"the run is now {guard.state}, held by {guard.owner or 'nobody'}; nothing was written"
+    )
+
+
+def kept(change: Change, after: Run, guard: Guard) -> Run:
+    """`after` as it is stored: what others wrote since the change was decided is not undone by it."""
+    lease_until = after.lease_until
+    if after.owner is not None and (after.owner, after.fence) == (guard.owner, guard.fence):
+        # Renewals do not pass through the holder's memory, so it may know an older end of its lease.
+        lease_until = max(guard.lease_until or 0.0, lease_until or 0.0)
+    return replace(after, lease_until=lease_until, request=_request(change, after, guard))
+
+
+def _request(change: Change, after: Run, guard: Guard) -> Request | None:
+    """The wish that stays: one that the writer has not seen is cleared only if this very change grants it."""
+    if change.before is not None and change.before.request == guard.request:
+        return after.request
+    if after.state in CLOSED or (after.state == "paused" and guard.request == "pause"):
+        return None
+    return guard.request
+
+
+def written(after: Run, seq: int) -> Guard:
+    """The guard of a run that has just been written as `after`."""
+    return Guard(after.fence, after.request, after.owner, after.lease_until, after.state, seq)
+
+
+def exists(run: Run) -> Refused:
+    return Refused(
+        "exists", f"there is a run `{run.id}`, or an unfinished one of `{run.identity}`; nothing was written"
+    )
+
+
+def recorded(key: str) -> Refused:
+    return Refused("key", f"`{key}` is done already; nothing was written")
+
+
+def unwritable(problem: Exception) -> Refused:
+    """A change whose values no store can hold, such as text with half a surrogate pair."""
+    return Refused("key", f"a value cannot be stored ({problem}); nothing was written")

@@ -1,0 +1,54 @@
+"""Hold back Python signal handlers for a moment, so that Ctrl-C cannot cut a commit in two.
+
+Python runs signal handlers in the main thread, between any two bytecodes; what a handler raises appears there. A mask of
+the operating system does not help: another thread takes the signal and the handler still runs in the main one. So
+while a mask is on, handlers written in Python are replaced by one that remembers the signal; it is raised anew at the end.
+Signals with their default action (a plain SIGTERM, SIGKILL) are not touched: they end the process, which is safe.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+# Those that people and supervisors send, and alarms that time-out helpers turn into exceptions.
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT")
+    if hasattr(signal, name)
+)
+
+
+class Masked:
+    """A context manager. Costs nothing outside the main thread, about 2 µs in it."""
+
+    __slots__ = ("_came", "_replaced")
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._replaced: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                # Noted first: a signal that strikes between the two lines finds its own handler still in place.
+                self._replaced.append((number, handler))
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came.append(number)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if not self._replaced:
+            return
+        while self._replaced:
+            number, handler = self._replaced.pop()
+            signal.signal(number, handler)
+        came, self._came = self._came, []
+        for number in came:
+            signal.raise_signal(number)

@@ -1,0 +1,300 @@
+"""A journal in memory: the same promises without durability, for unit tests, simulation and `ONWARD_URL=memory:`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from onward.core.errors import JournalError, JournalUnusable
+from onward.core.keys import SEPARATOR
+from onward.core.model import (
+    CLOSED,
+    ENDED,
+    Answer,
+    Applied,
+    Begun,
+    Change,
+    Entry,
+    Owner,
+    Refused,
+    Request,
+    Run,
+    RunState,
+)
+from onward.storage import guards
+from onward.storage import problems as checks
+from onward.storage.guards import Guard
+
+
+class _Rows:
+    """What is kept of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.entries: list[Entry] = []
+        self.done: dict[str, Entry] = {}
+        self.failed: dict[str, Entry] = {}  # the latest failed or reopened entry of each key
+        self.begun: dict[str, Begun] = {}
+
+    def guard(self) -> Guard:
+        return guards.written(self.run, len(self.entries) - 1)
+
+    def add(self, entry: Entry) -> None:
+        entry = entry._replace(seq=len(self.entries))
+        self.entries.append(entry)
+        if entry.state == "done":
+            self.done[entry.key] = entry
+        elif entry.state in ("failed", "reopened"):
+            self.failed[entry.key] = entry
+
+
+class MemoryStore:
+    """A journal that lives as long as the process. Every call is atomic."""
+
+    def __init__(self, place: str = "memory:", *, clock: Callable[[], float] = time.time) -> None:
+        self._place, self._clock = place, clock
+        self._lock = threading.RLock()
+        self._rows: dict[int, _Rows] = {}
+        self._owners: dict[str, Owner] = {}
+        self._last_no = 0
+        self._version = 0
+        self._unusable: JournalError | None = None
+
+    @property
+    def place(self) -> str:
+        return self._place
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._version += 1
+            return [self._apply(change) for change in changes]
+
+    def _apply(self, change: Change) -> Answer:
+        rows, guard = self._new(change) if change.create else self._stored(change)
+        refused = None if change.create else guards.refusal(change, guard)
+        refused = refused or self._clash(change, rows)
+        if refused is not None:
+            return refused
+        assert rows is not None, "a change of a run that is missing is refused"
+        assert guard is not None, "a change of a run that is missing is refused"
+        self._write(change, rows, guard)
+        return Applied(rows.run.no, len(rows.entries) - 1, rows.run.request)
+
+    def _new(self, change: Change) -> tuple[_Rows, Guard]:
+        assert change.after is not None, "a change that creates a run says what run"
+        rows = _Rows(replace(change.after, no=self._last_no + 1))
+        return rows, rows.guard()
+
+    def _stored(self, change: Change) -> tuple[_Rows | None, Guard | None]:
+        rows = self._rows.get(change.run_no)
+        return rows, None if rows is None else rows.guard()
+
+    def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
+        assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self.run(rows.run.id) is not None:
+            return guards.exists(rows.run)
+        if change.after is not None and change.after.direct and change.after.state not in CLOSED:
+            other = self.open_run(rows.run.identity)
+            if other is not None and other.no != rows.run.no:
+                return guards.exists(rows.run)
+        done = [entry.key for entry in change.entries if entry.state == "done"]
+        twice = next((key for at, key in enumerate(done) if key in rows.done or key in done[:at]), None)
+        return None if twice is None else guards.recorded(twice)
+
+    def _write(self, change: Change, rows: _Rows, guard: Guard) -> None:
+        if change.create:
+            self._last_no = rows.run.no
+            self._rows[rows.run.no] = rows
+        elif change.after is not None:
+            rows.run = _merged(rows.run, guards.kept(change, change.after, guard))
+        if change.progress is not None:
+            done, total, seq = change.progress
+            rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
+        for entry in change.entries:
+            rows.add(entry)
+        for key in change.ended:
+            rows.begun.pop(key, None)
+        for begun in change.begun:
+            rows.begun[begun.key] = begun
+
+    def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
+        self._refuse_if_unusable()
+        with self._lock:
+            held = [rows for rows in self._rows.values() if rows.run.owner == owner]
+            for rows in held:
+                rows.run = replace(rows.run, lease_until=max(rows.run.lease_until or until, until))
+            self._version += bool(held)
+            return [(rows.run.no, rows.run.request) for rows in held]
+
+    def request(self, run_no: int, request: Request | None) -> bool:
+        self._refuse_if_unusable()
+        with self._lock:
+            rows = self._rows.get(run_no)
+            if rows is None:
+                return False
+            rows.run = replace(rows.run, request=request)
+            self._version += 1
+            return True
+
+    def register(self, owner: Owner) -> None:
+        self._refuse_if_unusable()
+        self._owners[owner.id] = owner
+
+    def unregister(self, owner: str) -> None:
+        self._owners.pop(owner, None)
+
+    def delete(self, run_no: int) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._version += self._rows.pop(run_no, None) is not None
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> Run | None:
+        return next((run for run in self._runs() if run.id == run_id), None)
+
+    def open_run(self, identity: str) -> Run | None:
+        """The unfinished direct run of this identity (neither done nor cancelled); at most one exists."""
+        found = (r for r in self._runs() if r.identity == identity and r.direct and r.state not in CLOSED)
+        return next(found, None)
+
+    def latest_run(self, identity: str) -> Run | None:
+        return next((run for run in self._runs() if run.identity == identity), None)
+
+    def runs(
+        self,
+        *,
+        states: Sequence[RunState] = (),
+        name: str | None = None,
+        limit: int = 100,
+        before_no: int | None = None,
+    ) -> list[Run]:
+        """Newest first."""
+        found = [
+            run
+            for run in self._runs()
+            if (not states or run.state in states)
+            and (name is None or run.name == name)
+            and (before_no is None or run.no < before_no)
+        ]
+        return found if limit < 0 else found[:limit]
+
+    def _runs(self) -> list[Run]:
+        """Newest first."""
+        self._refuse_if_unusable()
+        with self._lock:
+            return [rows.run for rows in reversed(self._rows.values())]
+
+    def _of(self, run_no: int) -> _Rows:
+        self._refuse_if_unusable()
+        return self._rows.get(run_no) or _Rows(Run("", "loop", "", ""))
+
+    def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
+        with self._lock:
+            found = self._of(run_no).entries[max(after + 1, 0) :]
+        return found if limit < 0 else found[:limit]
+
+    def last_seq(self, run_no: int) -> int:
+        with self._lock:
+            return len(self._of(run_no).entries) - 1
+
+    def done_items(self, run_no: int, depth_key: str, *, after: int, limit: int) -> list[tuple[int, str]]:
+        own = (
+            (entry.seq, entry.key)
+            for entry in self.entries(run_no, after=after)
+            if _is_done_item(entry, depth_key)
+        )
+        return [found for _, found in zip(range(limit), own, strict=False)] if limit >= 0 else list(own)
+
+    def outcome(self, run_no: int, key: str) -> Entry | None:
+        with self._lock:
+            rows = self._of(run_no)
+            entry = rows.done.get(key) or rows.failed.get(key)
+        return None if entry is None or entry.state == "reopened" else entry
+
+    def scope_entries(self, run_no: int, prefix: str) -> list[Entry]:
+        outcomes = ("done", "failed", "reopened")
+        return [e for e in self.entries(run_no) if e.state in outcomes and e.key.startswith(prefix)]
+
+    def failed_items(self, run_no: int) -> list[Entry]:
+        with self._lock:
+            rows = self._of(run_no)
+            failed = [e for e in rows.failed.values() if e.state == "failed" and e.kind == "item"]
+            return sorted((e for e in failed if e.key not in rows.done), key=lambda e: e.seq)
+
+    def count_items(self, run_no: int, after: int) -> int:
+        return sum(_is_done_item(entry, "") for entry in self.entries(run_no, after=after))
+
+    def begun(self, run_no: int) -> list[Begun]:
+        with self._lock:
+            return sorted(self._of(run_no).begun.values(), key=lambda begun: (begun.begun_at, begun.key))
+
+    def owner(self, owner_id: str) -> Owner | None:
+        return self._owners.get(owner_id)
+
+    def owner_is_dead(self, owner_id: str) -> bool:
+        """Never proven: the store dies with its owners."""
+        return False
+
+    def version(self) -> object:
+        return self._version
+
+    def problems(self) -> Iterator[str]:
+        self._refuse_if_unusable()
+        for rows in list(self._rows.values()):
+            run = rows.run
+            if (run.owner is None) != (run.lease_until is None) or (run.owner and run.state in ENDED):
+                yield checks.odd_lease(run.id, run.state, run.owner, run.lease_until)
+            for e in list(rows.entries):
+                yield from checks.of_entry(
+                    run.id, e.seq, e.key, e.value, e.checksum, e.fence, run.fence, e.kind, e.state
+                )
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        self._refuse_if_unusable()
+
+    def abandon(self) -> None:
+        self._unusable = JournalUnusable(
+            f"this process was forked from one that uses the journal {self._place}; a journal in memory cannot be shared "
+            f"with it, nothing was recorded. Call onward.connect in the child."
+        )
+
+    def close(self) -> None:
+        """Let go of it. A journal in memory that others of this process opened by name stays theirs."""
+
+    def _refuse_if_unusable(self) -> None:
+        if self._unusable is not None:
+            raise self._unusable
+
+
+def _is_done_item(entry: Entry, prefix: str) -> bool:
+    return (
+        entry.state == "done"
+        and entry.kind == "item"
+        and entry.key.startswith(prefix)
+        and SEPARATOR not in entry.key[len(prefix) :]
+    )
+
+
+def _merged(stored: Run, after: Run) -> Run:
+    """`after`, without what a run never changes."""
+    return replace(
+        after,
+        id=stored.id,
+        kind=stored.kind,
+        name=stored.name,
+        identity=stored.identity,
+        direct=stored.direct,
+        created_at=stored.created_at,
+        no=stored.no,
+    )

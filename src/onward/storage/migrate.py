@@ -1,0 +1,64 @@
+"""Brings a journal to the layout that this version knows, or says why it cannot be used.
+
+One numbered file a version; each is applied in one transaction, and none is ever edited after a release.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+import apsw
+
+from onward.core.errors import JournalUnusable
+from onward.storage.queries import load
+
+APPLICATION_ID: Final = 0x6F6E7764  # `onwd`
+VERSION: Final = 1
+_PACKAGE: Final = "onward.storage.sqlite"
+_SQL: Final = load(_PACKAGE)
+
+
+def migrate(connection: apsw.Connection, place: str) -> None:
+    """Make the journal's layout that of VERSION. The caller has the turn to write.
+
+    Raises JournalUnusable for a database that is not a journal, and for one of a newer version.
+    """
+    version = _version(connection, place)
+    if version > VERSION:
+        raise JournalUnusable(
+            f"the journal {place} has layout {version}, this version of onward knows layouts up to {VERSION}; nothing was "
+            f"changed. Update onward here (`pip install --upgrade onward`), or choose another journal."
+        )
+    if connection.pragma("journal_mode") != "wal" and connection.pragma("journal_mode", "WAL") != "wal":
+        raise JournalUnusable(
+            f"the journal {place} cannot be kept with a write-ahead log on this file system; nothing was changed. "
+            f"Choose a local disk with ONWARD_URL."
+        )
+    for number in range(version + 1, VERSION + 1):
+        _apply(connection, number)
+
+
+def _version(connection: apsw.Connection, place: str) -> int:
+    """The layout's number: 0 for an empty file."""
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if application == APPLICATION_ID:
+        return int(version)
+    empty = connection.execute(_SQL["is_empty"]).get
+    if application == 0 and version == 0 and empty:
+        return 0
+    raise JournalUnusable(
+        f"{place} is a database of another program, not a journal; nothing was changed. Choose another place with "
+        f"ONWARD_URL."
+    )
+
+
+def _apply(connection: apsw.Connection, number: int) -> None:
+    script = resources.files(_PACKAGE).joinpath("migrations", f"{number:04}.sql").read_text("utf-8")
+    connection.execute(_SQL["begin"])
+    try:
+        connection.execute(script)
+        connection.execute(_SQL["commit"])
+    finally:
+        if connection.in_transaction:
+            connection.execute(_SQL["rollback"])

@@ -1,0 +1,105 @@
+"""From a URL to an open journal.
+
+    sqlite:///journal.db        a file, relative to the working directory; `journal.db` alone says the same
+    sqlite:////var/lib/j.db     a file by its full path
+    memory:                     nothing is kept: a fresh journal for each call
+    memory:name                 the journal of that name in this process
+
+A SQLite URL may end in ?force-network=1 (a network file system that only this machine uses) and ?force-sqlite=1.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+from weakref import WeakValueDictionary
+
+from onward.core.errors import JournalUnusable
+from onward.storage import Store
+from onward.storage.memory import MemoryStore
+from onward.storage.sqlite.connection import Durability
+from onward.storage.sqlite.store import SqliteStore
+
+_POSTGRES: Final = re.compile(r"postgres(ql)?(\+\w+)?:")
+_OPTIONS: Final = ("force-network", "force-sqlite")
+_SECRETS: Final = re.compile(
+    r"(?<=//)([^/?#]*@)|(?<=[?&])(password|passwd|token|secret)=[^&#]*", re.IGNORECASE
+)
+
+_shared: WeakValueDictionary[str, MemoryStore] = WeakValueDictionary()
+_sharing: Final = threading.Lock()
+
+
+def open_store(
+    url: str, *, durability: Durability = "machine", clock: Callable[[], float] = time.time
+) -> Store:
+    """The journal at `url`, created if there is none. Raises JournalUnusable with what to do about it.
+
+    durability: what an acknowledged record survives: the death of the machine, or that of the process only (faster).
+    """
+    if _POSTGRES.match(url):
+        raise JournalUnusable(
+            f"{masked(url)}: PostgreSQL is not supported in this version; nothing was opened. Use a file, such as "
+            f"ONWARD_URL=sqlite:///journal.db."
+        )
+    if url.startswith("memory:"):
+        return _memory(url, clock)
+    address, _, query = url.partition("?") if url.startswith("sqlite:") else (url, "", "")
+    options = _options(url, query)
+    return SqliteStore(
+        _path(url, address),
+        durability=durability,
+        clock=clock,
+        force_network="force-network" in options,
+        force_sqlite="force-sqlite" in options,
+    )
+
+
+def masked(url: str) -> str:
+    """`url` as it may appear in messages and logs: without user, password and tokens."""
+    return _SECRETS.sub(lambda found: f"{found[2]}=***" if found[2] else _user(found[1]), url)
+
+
+def _user(part: str) -> str:
+    name, colon, _ = part.removesuffix("@").partition(":")
+    return f"{name}:***@" if colon else f"{name}@"
+
+
+def _memory(url: str, clock: Callable[[], float]) -> MemoryStore:
+    if url == "memory:":
+        return MemoryStore(clock=clock)
+    with _sharing:
+        store = _shared.get(url)
+        if store is None:
+            store = _shared[url] = MemoryStore(url, clock=clock)
+        return store
+
+
+def _path(url: str, address: str) -> str:
+    if address.startswith("sqlite:///"):
+        path = unquote(address.removeprefix("sqlite:///"))
+    elif "://" not in address and address.endswith(".db"):
+        path = address
+    else:
+        path = ""
+    if not path or "\0" in path:
+        raise JournalUnusable(
+            f"{masked(url)!r} names no journal; nothing was opened. Say sqlite:///journal.db (here), "
+            f"sqlite:////var/lib/journal.db (full path), a path that ends in .db, or memory:."
+        )
+    return path
+
+
+def _options(url: str, query: str) -> frozenset[str]:
+    given = parse_qsl(query, keep_blank_values=True)
+    for name, value in given:
+        if name not in _OPTIONS or value not in ("0", "1"):
+            raise JournalUnusable(
+                f"{masked(url)}: `{name}` is not understood; nothing was opened. Known are "
+                f"{' and '.join(f'{option}=1' for option in _OPTIONS)}."
+            )
+    return frozenset(name for name, value in given if value == "1")

@@ -1,0 +1,170 @@
+"""How a SQLite journal is read: rows become Runs and Entries, on a connection of its own that never waits for writers."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from onward.core.errors import JournalError
+from onward.core.model import Begun, Entry, Owner, Run, RunState
+from onward.storage import problems as checks
+from onward.storage.sqlite.connection import connect, opening
+from onward.storage.sqlite.failures import journal_error
+
+# A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
+_FEW: Final = 20_000
+_LAST: Final = "\U0010ffff"  # greater than any character a key can go on with
+_ENDLESS: Final = 2**62
+
+Row = tuple[Any, ...]
+
+
+class Reader:
+    """The reading half of the store. Threads take turns; each call sees what was committed before it began."""
+
+    _path: Path
+
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        self._connection, self._sql = connection, sql
+        self._reading = threading.Lock()
+        self._closed: JournalError | None = None
+
+    def _refuse(self, error: JournalError) -> None:
+        """From now on every call raises `error`."""
+        self._closed = error
+
+    def _rows(self, name: str, *values: object) -> list[Any]:
+        if self._closed is not None:
+            raise self._closed
+        with self._reading:
+            try:
+                return self._connection.execute(self._sql[name], values).fetchall()
+            except apsw.Error as problem:
+                known = journal_error(problem, str(self._path), system_errno=self._connection.system_errno)
+                raise (problem if known is None else known) from problem
+
+    # -- runs ---------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> Run | None:
+        return _only(self._rows("run", run_id))
+
+    def open_run(self, identity: str) -> Run | None:
+        """The unfinished direct run of this identity (neither done nor cancelled); at most one exists."""
+        return _only(self._rows("open_run", identity))
+
+    def latest_run(self, identity: str) -> Run | None:
+        return _only(self._rows("latest_run", identity))
+
+    def runs(
+        self,
+        *,
+        states: Sequence[RunState] = (),
+        name: str | None = None,
+        limit: int = 100,
+        before_no: int | None = None,
+    ) -> list[Run]:
+        """Newest first."""
+        page = (_ENDLESS if before_no is None else before_no, limit)
+        if name is not None:
+            rows = self._rows("runs_named", *page, name, json.dumps(list(states)) if states else None)
+        elif states:
+            each = (self._rows("runs_in_state", *page, state) for state in dict.fromkeys(states))
+            rows = list(heapq.merge(*each, key=lambda row: -row[-1]))
+            rows = rows[:limit] if limit >= 0 else rows
+        else:
+            rows = self._rows("runs", *page)
+        return [_run(row) for row in rows]
+
+    # -- entries --------------------------------------------------------------------------------------
+
+    def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
+        return [Entry._make(row) for row in self._rows("entries", run_no, after, limit)]
+
+    def last_seq(self, run_no: int) -> int:
+        last: int = self._rows("last_seq", run_no)[0][0]
+        return last
+
+    def done_items(self, run_no: int, depth_key: str, *, after: int, limit: int) -> list[tuple[int, str]]:
+        span = (run_no, depth_key, depth_key + _LAST)
+        few = self._rows("count_done", *span, _FEW)[0][0] < _FEW
+        return self._rows("done_items_by_key" if few else "done_items_by_seq", *span, after, limit, depth_key)
+
+    def outcome(self, run_no: int, key: str) -> Entry | None:
+        for row in self._rows("done_entry", run_no, key) or self._rows("latest_failure", run_no, key):
+            entry = Entry._make(row)
+            return None if entry.state == "reopened" else entry
+        return None
+
+    def scope_entries(self, run_no: int, prefix: str) -> list[Entry]:
+        return [Entry._make(row) for row in self._rows("scope_entries", run_no, prefix, prefix + _LAST)]
+
+    def failed_items(self, run_no: int) -> list[Entry]:
+        return [Entry._make(row) for row in self._rows("failed_items", run_no)]
+
+    def count_items(self, run_no: int, after: int) -> int:
+        count: int = self._rows("count_items", run_no, after)[0][0]
+        return count
+
+    def begun(self, run_no: int) -> list[Begun]:
+        return [
+            Begun(key, kind, name, attempt, crashes, bool(suspect), due_at, fence, begun_at)
+            for key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at in self._rows(
+                "begun", run_no
+            )
+        ]
+
+    # -- the rest -------------------------------------------------------------------------------------
+
+    def owner(self, owner_id: str) -> Owner | None:
+        return next((Owner._make(row) for row in self._rows("owner", owner_id)), None)
+
+    def idle_owners(self) -> list[str]:
+        """Owners that hold no run."""
+        return [owner_id for (owner_id,) in self._rows("idle_owners")]
+
+    def version(self) -> object:
+        # Of this connection, which never writes: so it counts the commits of all others, this process's writer included.
+        return self._rows("data_version")[0][0]
+
+    def problems(self) -> Iterator[str]:
+        """A connection of its own: the check of a large journal takes long and must not keep readers waiting."""
+        with opening(self._path):
+            connection = connect(self._path, reads_only=True)
+        try:
+            yield from self._problems(connection)
+        except apsw.Error as problem:
+            yield f"the check could not go on: {problem}; what follows in the file is not checked"
+        finally:
+            connection.close(True)
+
+    def _problems(self, connection: apsw.Connection) -> Iterator[str]:
+        for (found,) in connection.execute(self._sql["integrity"]):
+            if found != "ok":
+                yield f"the file's structure is damaged: {found}"
+        for table, _, parent, _ in connection.execute(self._sql["strays"]):
+            yield f"a row of `{table}` belongs to no row of `{parent}`"
+        for run_id, count, first, last in connection.execute(self._sql["misnumbered"]):
+            yield checks.misnumbered(run_id, count, first, last)
+        for run_id, key, count in connection.execute(self._sql["done_twice"]):
+            yield checks.done_twice(run_id, key, count)
+        for row in connection.execute(self._sql["payloads"]):
+            yield from checks.of_entry(*row)
+        for run_id, state, owner, lease_until in connection.execute(self._sql["odd_leases"]):
+            yield checks.odd_lease(run_id, state, owner, lease_until)
+
+
+def _run(row: Row) -> Run:
+    run = Run(*row)
+    # SQLite knows no booleans.
+    object.__setattr__(run, "direct", bool(run.direct))
+    return run
+
+
+def _only(rows: list[Row]) -> Run | None:
+    return _run(rows[0]) if rows else None

@@ -1,0 +1,328 @@
+"""The journal in one SQLite file: one connection that writes, one that reads, and the turn to write among processes.
+
+Threads of this process agree by a lock, processes by their turn (`turn`); what a batch writes is in `transaction`, how rows
+are read in `reader`. This file owns the connections, the life of the store and the answer to a commit in doubt.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from onward.core import limits
+from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
+from onward.core.model import Answer, Change, Owner, Request
+from onward.storage.migrate import migrate
+from onward.storage.queries import load
+from onward.storage.sqlite import files
+from onward.storage.sqlite.connection import Durability, connect, forget, opening, refuse_affected_sqlite
+from onward.storage.sqlite.failures import journal_error
+from onward.storage.sqlite.owners import Owners
+from onward.storage.sqlite.reader import Reader
+from onward.storage.sqlite.transaction import UNWRITABLE, Batch, Clash, Transaction, one_by_one
+from onward.storage.sqlite.turn import Turn
+
+_SQL: Final = load("onward.storage.sqlite")
+# A file that was deleted or replaced takes writes without a word: looked at this often, not on every commit.
+_LOOK_S: Final = 1.0
+# How long the end of a checkpoint may keep writers waiting for a reader that is in its way, in milliseconds.
+_RESTART_MS: Final = 100
+# How long closing waits for its turn to leave a short log; the next process can as well read a long one.
+_CLOSE_S: Final = 0.5
+
+
+class SqliteStore(Reader):
+    """A journal in one file, for the processes of one machine."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "machine",
+        clock: Callable[[], float] = time.time,
+        force_network: bool = False,
+        force_sqlite: bool = False,
+    ) -> None:
+        self._path = Path(os.path.abspath(path))
+        self._clock = clock
+        self._durability: Durability = durability
+        self._writing = threading.Lock()
+        self._tidying = threading.Lock()
+        self._unusable: JournalError | None = None
+        self._looked_at = 0.0
+        refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
+        created = files.prepare(self._path, force_network=force_network)
+        self._owners = Owners(self._path)
+        self._turn = Turn(self._path)
+        try:
+            self._open(created=created)
+        except BaseException:
+            self._turn.close()
+            raise
+
+    def _open(self, *, created: bool) -> None:
+        before = files.identity(self._path)
+        self._turn.take(limits.BUSY_S)
+        try:
+            if not created:
+                files.refuse_truncated(self._path)
+            with opening(self._path):
+                self._writer = connect(self._path, durability=self._durability)
+                migrate(self._writer, self.place)
+                self._keeper = connect(self._path, durability=self._durability)
+                super().__init__(connect(self._path, reads_only=True), _SQL)
+        finally:
+            self._turn.release()
+        self._identity = self._files()
+        if before != files.identity(self._path):
+            raise JournalUnusable(
+                f"the journal {self.place} was replaced while it was being opened; nothing was changed. Repeat the call."
+            )
+
+    @property
+    def place(self) -> str:
+        return str(self._path)
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+        self._refuse_if_unusable()
+        with self._writing:
+            try:
+                self._turn.take(limits.BUSY_S)
+                self._look()
+                return self._commit(changes)
+            except apsw.Error as problem:
+                raise self._failed(problem) from problem
+            finally:
+                self._end()
+
+    def _commit(self, changes: Sequence[Change]) -> list[Answer]:
+        writer = self._writer
+        writer.execute(_SQL["begin"])
+        try:
+            transaction = Transaction(writer, _SQL)
+            answers = [transaction.apply(change) for change in changes]
+            transaction.flush()
+            batch = Batch(answers, transaction.found, transaction.left)
+        except (Clash, *UNWRITABLE):
+            writer.execute(_SQL["rollback"])
+            writer.execute(_SQL["begin"])
+            batch = one_by_one(writer, _SQL, changes)
+        try:
+            writer.execute(_SQL["commit"])
+        except apsw.BusyError:
+            raise  # SQLite has not begun to write: the transaction is still open, and taken back by our caller
+        except apsw.Error as problem:
+            if not self._happened(batch, problem):
+                raise
+        return batch.answers
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        """A write transaction that is not part of a batch."""
+        self._refuse_if_unusable()
+        with self._writing:
+            try:
+                self._turn.take(limits.BUSY_S)
+                self._look(now=True)
+                self._writer.execute(_SQL["begin"])
+                yield self._writer
+                self._writer.execute(_SQL["commit"])
+            except apsw.Error as problem:
+                raise self._failed(problem) from problem
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        """Whatever happened: no transaction stays open, and the next process has its turn."""
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute(_SQL["rollback"])
+        except apsw.Error as problem:
+            self._unusable = self._unusable or JournalBroken(
+                f"a transaction on the journal {self.place} could not be taken back ({problem}); nothing more is recorded "
+                f"by this process. Look at the disk, then start the program again."
+            )
+        finally:
+            self._turn.release()
+
+    def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
+        with self._transaction() as writer:
+            held: list[Any] = writer.execute(_SQL["renew"], (owner, until)).fetchall()
+            return held
+
+    def request(self, run_no: int, request: Request | None) -> bool:
+        with self._transaction() as writer:
+            return bool(writer.execute(_SQL["request"], (run_no, request)).fetchall())
+
+    def delete(self, run_no: int) -> None:
+        with self._transaction() as writer:
+            for statement in ("delete_entries", "delete_begun", "delete_run"):
+                writer.execute(_SQL[statement], (run_no,))
+
+    # -- owners -------------------------------------------------------------------------------------
+
+    def register(self, owner: Owner) -> None:
+        # The lock before the row: whoever can read the row must find the lock held.
+        self._owners.hold(owner.id)
+        with self._transaction() as writer:
+            writer.execute(_SQL["add_owner"], tuple(owner))
+
+    def unregister(self, owner: str) -> None:
+        with self._transaction() as writer:
+            writer.execute(_SQL["delete_owner"], (owner,))
+        self._owners.let_go(owner)
+
+    def owner_is_dead(self, owner_id: str) -> bool:
+        owner = self.owner(owner_id)
+        return owner is not None and self._owners.proven_dead(owner)
+
+    # -- when things go wrong -------------------------------------------------------------------------
+
+    def _refuse_if_unusable(self) -> None:
+        # Asked before any lock is taken: in a forked child a thread that exists no more may hold it for ever.
+        if self._unusable is not None:
+            raise self._unusable
+
+    def _look(self, *, now: bool = False) -> None:
+        """See now and then whether the journal's files are still the same; JournalBroken if they are not."""
+        self._refuse_if_unusable()
+        at = time.monotonic()
+        if not now and at - self._looked_at < _LOOK_S:
+            return
+        self._looked_at = at
+        if self._files() != self._identity:
+            self._unusable = JournalBroken(
+                f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then is "
+                f"lost with it, nothing more is recorded. Put the file back, or start the program again for a new one."
+            )
+            raise self._unusable
+
+    def _files(self) -> tuple[files.Identity | None, ...]:
+        # The log too: deleting it loses what it holds as surely.
+        return files.identity(self._path), files.identity(files.side(self._path, "-wal"))
+
+    def _failed(self, problem: apsw.Error) -> BaseException:
+        """What to raise for SQLite's error; one that leaves the journal in doubt is raised for ever after."""
+        error = journal_error(problem, self.place, system_errno=self._writer.system_errno)
+        if isinstance(error, JournalBroken):
+            self._unusable = error
+        return problem if error is None else error
+
+    def _happened(self, batch: Batch, problem: apsw.Error) -> bool:
+        """Whether a COMMIT that raised an error is on the disk all the same.
+
+        True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew: after
+        a failed sync the system may show pages that never reach the disk. OutcomeUnknown if that cannot be told.
+        """
+        try:
+            self._renew_writer()
+            seen = self._seen(batch)
+            if seen:
+                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+                return True
+        except apsw.Error:
+            seen = None
+        if seen is False:
+            return False
+        raise OutcomeUnknown(
+            f"the answer of the journal {self.place} to a commit was lost ({problem}); it may or may not have happened. "
+            f"Repeating the call is safe; look at the disk first."
+        ) from problem
+
+    def _seen(self, batch: Batch) -> bool | None:
+        """Whether the batch's transaction shows in the journal; None if none of its runs tells."""
+        for no, left in batch.left.items():
+            found = batch.found.get(no)
+            if left == found:
+                continue
+            row: Any = self._writer.execute(_SQL["guard"], (no,)).fetchone()
+            if row == left:
+                return True
+            if row == found:
+                return False
+        return None
+
+    def _renew_writer(self) -> None:
+        """Replace the writing connection, whose state is in doubt."""
+        fresh = connect(self._path, durability=self._durability)
+        doubtful, self._writer = self._writer, fresh
+        doubtful.close(True)
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Move the log's content into the file once it is long, and let the next writer start it over."""
+        self._refuse_if_unusable()
+        with self._tidying:
+            try:
+                self._tidy()
+            except apsw.BusyError:
+                pass  # a reader is in the way: the next call will do it
+            except apsw.Error as problem:
+                raise self._failed(problem) from problem
+
+    def _tidy(self) -> None:
+        pages, _ = self._keeper.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        if pages > limits.WAL_PAGES:
+            # Most of it beside the writers; the rest, and the start over, in turn with them.
+            self._keeper.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART, limits.BUSY_S)
+        self._forget_dead_owners()
+
+    def _checkpoint(self, mode: int, within_s: float) -> None:
+        with self._writing:
+            try:
+                self._turn.take(within_s)
+                self._look(now=True)
+                self._keeper.set_busy_timeout(_RESTART_MS)
+                self._keeper.wal_checkpoint(mode=mode)
+            finally:
+                self._turn.release()
+
+    def _forget_dead_owners(self) -> None:
+        """Remove the rows and files of owners that died without work."""
+        for owner_id in self.idle_owners():
+            if self.owner_is_dead(owner_id):
+                self.unregister(owner_id)
+
+    def abandon(self) -> None:
+        for connection in (self._writer, self._keeper, self._connection):
+            forget(connection)
+        self._owners.close()
+        self._turn.close()
+        self._unusable = JournalBroken(
+            f"this process was forked from one that has the journal {self.place} open and must not use the same handle; "
+            f"nothing was recorded. Call onward.connect in the child."
+        )
+        self._refuse(self._unusable)
+
+    def close(self) -> None:
+        """Leave a short log behind if that is quick, and let go of everything. Closing twice is harmless."""
+        if self._closed is not None:
+            return
+        try:
+            if self._unusable is None:
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE, _CLOSE_S)
+        except (apsw.Error, JournalError):
+            pass  # nothing is lost: the log is read by whoever opens the journal next
+        with self._writing, self._tidying:
+            self._unusable = JournalUnusable(
+                f"the journal {self.place} is closed; nothing was recorded. Open it again."
+            )
+            self._refuse(self._unusable)
+            for connection in (self._writer, self._keeper, self._connection):
+                connection.close(True)
+            self._owners.close()
+            self._turn.close()

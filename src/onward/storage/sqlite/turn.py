@@ -1,0 +1,90 @@
+"""The turn to write: one process at a time, first come, first served.
+
+SQLite's own lock is retried by chance: of eight busy writers one can wait a second while the others go round and round.
+Here a writer that has had its turn queues behind one that waits: it must pass the gate, which the waiter holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from onward.core.errors import JournalBusy
+from onward.storage.sqlite import files
+
+# Sleeps between two tries: a transaction takes about as long as the first on a fast disk; the last keeps a waiter's
+# CPU use below one per cent, and what it adds to a wait small.
+_SLEEP_S: Final = 0.000_05
+_SLEEP_MAX_S: Final = 0.002
+
+
+class Turn:
+    """The right of one process to write to the journal. Its threads must have agreed among themselves before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._gate = files.open_private(files.side(path, "-gate"))
+        self._turn = files.open_private(files.side(path, "-turn"))
+
+    def take(self, within_s: float) -> None:
+        """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
+        gate, turn = self._gate, self._turn
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait(within_s)
+        # Not only on success: a gate left shut by an interrupt would lock out every other process.
+        finally:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+    def release(self) -> None:
+        """Give the turn back; harmless without having it."""
+        fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _wait(self, within_s: float) -> None:
+        end = time.monotonic() + within_s
+        try:
+            for lock in (self._gate, self._turn):
+                _lock(lock, end)
+        except BlockingIOError:
+            raise JournalBusy(self._busy(within_s)) from None
+
+    def _busy(self, within_s: float) -> str:
+        return (
+            f"the journal {self._path} was not free for writing within {within_s:g} s ({self._holder()}); nothing was "
+            f"recorded. Repeat the call; if that process hangs, end it."
+        )
+
+    def _holder(self) -> str:
+        """Who has the turn, as far as this system tells."""
+        inode = os.fstat(self._turn).st_ino
+        try:
+            with open("/proc/locks", encoding="ascii") as locks:
+                for line in locks:
+                    fields = line.split()
+                    if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+                        return f"process {fields[4]} is writing"
+        except (OSError, IndexError):
+            pass
+        return "another process is writing"
+
+    def close(self) -> None:
+        """Close the locks; in a forked child the parent keeps its own."""
+        for lock in (self._gate, self._turn):
+            os.close(lock)
+
+
+def _lock(descriptor: int, end: float) -> None:
+    sleep_s = _SLEEP_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(sleep_s)
+        sleep_s = min(sleep_s * 1.5, _SLEEP_MAX_S)

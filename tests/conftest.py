@@ -1,0 +1,53 @@
+"""What holds for all tests: no settings of the developer leak in, and CI lets no important test be skipped."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+# The machine decides how long an example takes, so no deadline; in CI the same examples every time.
+settings.register_profile("onward", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+settings.load_profile("onward")
+
+
+def pytest_configure() -> None:
+    """A developer's ONWARD_URL must never be the journal a test writes to."""
+    os.environ.pop("ONWARD_URL", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI an important test that was skipped, or is expected to fail, has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("important") and _in_ci():
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} is marked important and did not pass: {_reason(report)}"
+        vars(report).pop("wasxfail", None)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI a skipped module has failed: nobody can see whether it holds important tests."""
+    report = yield
+    if report.skipped and _in_ci():
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} was skipped as a whole, important tests or not: {_reason(report)}"
+        )
+    return report
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI") == "true"
+
+
+def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

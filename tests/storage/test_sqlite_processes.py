@@ -1,0 +1,344 @@
+"""Several processes on one SQLite journal: fairness, death, forks, and a log that stays short."""
+
+import threading
+import time
+from pathlib import Path
+
+import apsw
+import pytest
+from onward.core import limits
+from onward.core.errors import JournalBusy, JournalError
+from onward.core.model import Change, Owner
+from onward.storage.sqlite import files, owners
+from onward.storage.sqlite.store import SqliteStore
+from storage import processes
+from storage.rows import entry, keys, opened, recorded
+
+# -- taking turns -----------------------------------------------------------------------------------------
+
+_WRITE = """
+import sys, time
+from onward.storage.sqlite.store import SqliteStore
+from storage.rows import entry, opened, recorded
+path, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+store = SqliteStore(path)
+run = opened(store, name)
+print("ready", flush=True)
+sys.stdin.readline()
+n, longest, end = 0, 0.0, time.monotonic() + seconds
+while time.monotonic() < end:
+    began = time.monotonic()
+    recorded(store, run, entry(f"k{n}"))
+    longest = max(longest, time.monotonic() - began)
+    n += 1
+print(n, longest)
+"""
+
+
+@pytest.mark.important
+@pytest.mark.parametrize("writers", [2, 4])
+def test_processes_that_write_without_pause_all_have_their_turn(tmp_path: Path, writers: int) -> None:
+    path = tmp_path / "journal.db"
+    started = [processes.start(_WRITE, path, f"w{n}", 1.5) for n in range(writers)]
+    for process in started:
+        assert processes.line(process.stdout) == "ready"
+    for process in started:
+        processes.say(process.stdin, "go")
+    counts, waits = [], []
+    for process in started:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        count, longest = output.split()
+        counts.append(int(count))
+        waits.append(float(longest))
+    assert min(counts) > 0.3 * max(counts), counts
+    assert max(waits) < 1.0, waits
+    store = SqliteStore(path)
+    assert [len(keys(store, run)) for run in reversed(store.runs())] == [
+        counts[int(run.id[1:])] for run in reversed(store.runs())
+    ]
+    assert list(store.problems()) == []
+    store.close()
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from onward.storage.sqlite.turn import Turn
+turn = Turn(Path(sys.argv[1]))
+turn.take(5)
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_turn_that_does_not_come_is_told_with_the_holder_named(
+    sqlite: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(sqlite)
+    with processes.start(_HOLD, tmp_path / "journal.db") as holder:
+        assert processes.line(holder.stdout) == "held"
+        monkeypatch.setattr(limits, "BUSY_S", 0.05)
+        with pytest.raises(JournalBusy, match=f"process {holder.pid} is writing"):
+            recorded(sqlite, run, entry("a"))
+        assert keys(sqlite, run) == []
+        holder.kill()
+    recorded(sqlite, run, entry("a"))
+    assert keys(sqlite, run) == ["a"]
+
+
+def test_a_foreign_program_that_holds_the_lock_is_told_as_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BUSY_S", 0.05)
+    store = SqliteStore(tmp_path / "journal.db")
+    run = opened(store)
+    shell = apsw.Connection(str(tmp_path / "journal.db"))
+    shell.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalBusy, match="locked by another program"):
+        recorded(store, run, entry("a"))
+    shell.execute("ROLLBACK")
+    shell.close()
+    recorded(store, run, entry("a"))
+    store.close()
+
+
+def test_threads_of_one_process_read_and_write_at_the_same_time(sqlite: SqliteStore) -> None:
+    runs = [opened(sqlite, f"r{n}") for n in range(4)]
+    failures: list[BaseException] = []
+
+    def work(n: int) -> None:
+        try:
+            for i in range(50):
+                recorded(sqlite, runs[n], entry(f"k{i}"))
+                assert len(sqlite.entries(runs[n].no)) == i + 1
+                sqlite.renew("me", 60.0 + i)
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# -- death ------------------------------------------------------------------------------------------------
+
+_OWN = """
+import os, socket, sys
+from onward.core.model import Owner
+from onward.storage.sqlite import owners
+from onward.storage.sqlite.store import SqliteStore
+store = SqliteStore(sys.argv[1])
+boot = os.environ.get("BOOT") or owners.boot()
+store.register(Owner("o-1", os.environ.get("HOST") or socket.gethostname(), boot, os.getpid(), "x", 0.0))
+if "FORK" in os.environ:
+    child = os.fork()
+    if child == 0:
+        if os.environ["FORK"] == "abandon":
+            store.abandon()
+            print("child", flush=True)
+        else:
+            print("child", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+print("owned", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.important
+def test_an_owner_killed_by_the_system_is_seen_as_dead_at_once(sqlite: SqliteStore, tmp_path: Path) -> None:
+    with processes.start(_OWN, tmp_path / "journal.db") as owner:
+        assert processes.line(owner.stdout) == "owned"
+        assert not sqlite.owner_is_dead("o-1")
+        owner.kill()
+    began = time.monotonic()
+    assert sqlite.owner_is_dead("o-1")
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("where", ["HOST", "BOOT"])
+def test_the_death_of_an_owner_elsewhere_is_never_proven(sqlite: SqliteStore, tmp_path: Path, where: str) -> None:
+    with processes.start(_OWN, tmp_path / "journal.db", **{where: "elsewhere"}) as owner:
+        assert processes.line(owner.stdout) == "owned"
+        owner.kill()
+    assert not sqlite.owner_is_dead("o-1")
+
+
+@pytest.mark.parametrize(("child_does", "dead"), [("abandon", True), ("nothing", False)])
+def test_a_forked_child_keeps_its_parents_lock_until_it_abandons_the_store(
+    sqlite: SqliteStore, tmp_path: Path, child_does: str, dead: bool
+) -> None:
+    with processes.start(_OWN, tmp_path / "journal.db", FORK=child_does) as owner:
+        assert {processes.line(owner.stdout), processes.line(owner.stdout)} == {"child", "owned"}
+        assert not sqlite.owner_is_dead("o-1")
+        owner.kill()
+        owner.wait()
+        assert sqlite.owner_is_dead("o-1") == dead
+
+
+def test_an_owner_of_this_very_process_is_alive(sqlite: SqliteStore) -> None:
+    sqlite.register(_me("o-1"))
+    assert not sqlite.owner_is_dead("o-1")
+
+
+def test_an_owner_whose_lock_file_is_gone_is_dead(sqlite: SqliteStore, tmp_path: Path) -> None:
+    sqlite.register(_me("o-1"))
+    (tmp_path / "journal.db.owners" / "o-1").unlink()
+    assert sqlite.owner_is_dead("o-1")
+
+
+def test_an_owner_id_never_leads_out_of_its_folder(sqlite: SqliteStore, tmp_path: Path) -> None:
+    sqlite.register(_me("../../evil"))
+    assert not list(tmp_path.parent.glob("evil"))
+    assert [file.name for file in (tmp_path / "journal.db.owners").iterdir()] == ["evil"]
+
+
+def test_tidying_forgets_owners_that_died_without_work_and_no_others(sqlite: SqliteStore, tmp_path: Path) -> None:
+    for dead in ("idle", "working"):
+        sqlite.register(_me(dead))
+        sqlite._owners.close()
+    sqlite.register(_me("alive"))
+    opened(sqlite, owner="working")
+    sqlite.tidy()
+    assert sqlite.owner("idle") is None
+    assert sqlite.owner("working") is not None
+    assert sqlite.owner("alive") is not None
+    assert {file.name for file in (tmp_path / "journal.db.owners").iterdir()} == {"working", "alive"}
+
+
+def _me(owner_id: str) -> Owner:
+    import os
+    import socket
+
+    return Owner(owner_id, socket.gethostname(), owners.boot() or "", os.getpid(), "pytest", 0.0)
+
+
+# -- forks ------------------------------------------------------------------------------------------------
+
+_FORK = """
+import os, sys
+from onward.core.errors import JournalError
+from onward.storage.sqlite.store import SqliteStore
+from storage.rows import entry, keys, opened, recorded
+store = SqliteStore(sys.argv[1])
+run = opened(store)
+recorded(store, run, entry("before"))
+if sys.argv[2] == "in use":
+    store._writing.acquire()
+    store._reading.acquire()
+child = os.fork()
+if child == 0:
+    store.abandon()
+    for use in (lambda: store.commit([]), lambda: store.run("r"), store.tidy):
+        try:
+            use()
+        except JournalError as problem:
+            assert "forked" in str(problem)
+        else:
+            os._exit(3)
+    store.close()
+    mine = SqliteStore(sys.argv[1])
+    recorded(mine, run, entry("child"))
+    mine.close()
+    del mine, store
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+if sys.argv[2] == "in use":
+    store._writing.release()
+    store._reading.release()
+recorded(store, run, entry("after"))
+print(keys(store, run), list(store.problems()))
+"""
+
+
+@pytest.mark.parametrize("state", ["idle", "in use"])
+def test_a_forked_child_abandons_its_parents_store_and_opens_its_own(tmp_path: Path, state: str) -> None:
+    """Even if another thread of the parent held the store's locks when it forked."""
+    said = processes.run(_FORK, tmp_path / "journal.db", state)
+    assert said == "['before', 'child', 'after'] []"
+
+
+# -- the log ----------------------------------------------------------------------------------------------
+
+
+def _log_bytes(path: Path) -> int:
+    return files.side(path, "-wal").stat().st_size
+
+
+@pytest.mark.slow
+def test_the_log_stays_short_over_fifty_thousand_commits(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    # What is measured is the log, not the disk.
+    store = SqliteStore(path, durability="process")
+    run = opened(store)
+    for n in range(50_000):
+        recorded(store, run, entry(f"k{n}"))
+        if n % 1_000 == 0:
+            store.tidy()
+    # Between two calls a thousand commits of at most a few pages each come on top.
+    assert _log_bytes(path) < (limits.WAL_PAGES + 1_000 * 8) * 4_200
+    assert len(store.entries(run.no)) == 50_000
+    store.close()
+
+
+def test_the_log_is_written_over_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WAL_PAGES", 50)
+    path = tmp_path / "journal.db"
+    store = SqliteStore(path)
+    run = opened(store)
+    sizes = []
+    for n in range(400):
+        recorded(store, run, entry(f"k{n}"))
+        if n % 20 == 19:
+            store.tidy()
+            sizes.append(_log_bytes(path))
+    assert sizes == sorted(sizes)
+    # Twenty commits of a few pages each come between two calls.
+    assert sizes[-1] < (limits.WAL_PAGES + 20 * 4) * 4_120
+    store.close()
+    assert _log_bytes(path) == sizes[-1]
+
+
+def test_tidying_goes_on_beside_writers_and_a_reader_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WAL_PAGES", 10)
+    store = SqliteStore(tmp_path / "journal.db")
+    run = opened(store)
+    reader = apsw.Connection(str(tmp_path / "journal.db"))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entry").fetchall()
+    for n in range(30):
+        recorded(store, run, entry(f"k{n}"))
+    began = time.monotonic()
+    store.tidy()
+    assert time.monotonic() - began < 1.0
+    recorded(store, run, entry("after"))
+    reader.close()
+    store.tidy()
+    assert len(store.entries(run.no)) == 31
+    store.close()
+
+
+def test_a_closed_journal_is_whole_without_its_log(tmp_path: Path) -> None:
+    """Whoever copies only the one file of a journal that nobody uses has all of it."""
+    store = SqliteStore(tmp_path / "journal.db")
+    run = opened(store)
+    recorded(store, run, entry("a"))
+    store.close()
+    copy = tmp_path / "copy" / "journal.db"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "journal.db").read_bytes())
+    copied = SqliteStore(copy)
+    assert keys(copied, run) == ["a"]
+    copied.close()
+
+
+def test_a_closed_store_refuses_everything_with_a_sentence(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "journal.db")
+    store.close()
+    for use in (lambda: store.commit([Change(1, 1)]), lambda: store.run("r"), store.tidy, lambda: store.renew("a", 1)):
+        with pytest.raises(JournalError, match="is closed"):
+            use()
