@@ -8,19 +8,24 @@ is malformed raises PayloadError. Size limits, compression and encryption are le
 from __future__ import annotations
 
 import binascii
-import hashlib
 import json
 from base64 import b32encode
 from collections.abc import Callable
 from json.encoder import encode_basestring
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from onward.core.codec_arrays import ARRAY_ROWS
 from onward.core.codec_classes import CLASS_ROWS
 from onward.core.codec_errors import described, is_faithful, rebuilt
 from onward.core.codec_tree import MAX_DEPTH, loose_tree, not_recordable, tree
-from onward.core.codec_types import ROWS, TAG, Body, Refused, escaped, type_name
-from onward.core.errors import PayloadError
+from onward.core.codec_types import ROWS, TAG, Body, Refused, escaped, has_surrogates, type_name
+from onward.core.errors import NotRecordable, PayloadError
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Lazily("hashlib")
 
 __all__ = [
     "MAX_DEPTH",
@@ -46,6 +51,8 @@ def encode(value: object, *, where: str = "value") -> str:
         return _text(tree(value, 0))
     except Refused as refused:
         raise not_recordable(where, refused) from refused.__cause__
+    except RecursionError:
+        raise not_recordable(where, Refused(type_name(value), _NO_STACK)) from None
 
 
 def decode(text: str) -> Any:
@@ -57,7 +64,7 @@ def decode(text: str) -> Any:
     except PayloadError:
         raise
     except RecursionError:
-        raise PayloadError("it is nested too deeply; onward writes no such value") from None
+        raise PayloadError("it is nested too deeply for the recursion limit of Python here") from None
     except ValueError as error:
         raise PayloadError(f"it is not the JSON that onward writes ({error})") from error
 
@@ -93,7 +100,7 @@ def item_key(value: object) -> str:
             and len(text) <= 120
             and text.isprintable()
             and "~" not in text
-            and "/" not in text
+            and " > " not in text
         ):
             return text  # type: ignore[no-any-return]
     elif kind is int and -_LONG < value < _LONG:  # type: ignore[operator]
@@ -101,9 +108,15 @@ def item_key(value: object) -> str:
     try:
         content = _canonical(tree(value, 0)).encode("utf-8", "surrogatepass")
     except Refused as refused:
-        refused.cure = "give key= to say what recognises an item"
-        raise not_recordable("item", refused) from refused.__cause__
+        raise _no_key(refused) from refused.__cause__
+    except RecursionError:
+        raise _no_key(Refused(type_name(value), _NO_STACK)) from None
     return "#" + b32encode(hashlib.blake2b(content, digest_size=16).digest())[:26].decode("ascii").lower()
+
+
+def _no_key(refused: Refused) -> NotRecordable:
+    refused.cure = "give key= to say what recognises an item"
+    return not_recordable("item", refused)
 
 
 def encode_error(error: BaseException) -> str:
@@ -132,6 +145,9 @@ def error_is_faithful(error: BaseException) -> bool:
     return is_faithful(error)
 
 
+_NO_STACK: Final = (
+    "it is nested too deeply for the recursion limit of Python here; record it with fewer calls around it"
+)
 # '' is in every text, so that an empty text counts as odd too.
 _ODD_STARTS: Final = "0123456789+-#\"'"
 _LONG: Final = 10**120
@@ -157,7 +173,15 @@ def _writer(*, sort_keys: bool) -> Callable[[Any], str]:
         return encoder.encode
     # What `JSONEncoder.encode` builds anew in every call, built once: 1 µs instead of 2 for a small value.
     chunks = make(
-        None, encoder.default, encode_basestring, None, ":", ",", sort_keys, encoder.skipkeys, encoder.allow_nan
+        None,
+        encoder.default,
+        encode_basestring,
+        None,
+        ":",
+        ",",
+        sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
     )
     return lambda plain: "".join(chunks(plain, 0))
 
@@ -179,7 +203,7 @@ def _text(plain: Any) -> str:
 
 def _without_surrogates(plain: Any) -> Any:
     if type(plain) is str:
-        return escaped(plain) if any("\ud800" <= letter <= "\udfff" for letter in plain) else plain
+        return escaped(plain) if has_surrogates(plain) else plain
     if type(plain) is list:
         return [_without_surrogates(item) for item in plain]
     if type(plain) is not dict:

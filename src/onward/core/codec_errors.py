@@ -87,7 +87,8 @@ def _made(kind: type, args: tuple[Any, ...]) -> Exception | None:
             made = base.__new__(kind, *given)
             if given:
                 base.__init__(made, *given)
-            made.args = args
+            else:
+                made.args = args
         except Exception:  # the C constructor wants other arguments than were recorded
             continue
         return made if isinstance(made, Exception) and type(made) is kind else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from onward.core.codec_arrays import array_row
@@ -43,7 +43,7 @@ class _Walk:
             return {TAG: "tuple", "v": list(self.items(value, depth + 1))}
         return self.tagged(value, kind, depth + 1)
 
-    def items(self, value: Sequence[Any], depth: int) -> Sequence[Any]:
+    def items(self, value: Sequence[Any], depth: int) -> Any:
         made: Any = value
         at = 0
         try:
@@ -62,7 +62,8 @@ class _Walk:
         try:
             for key, item in value.items():
                 if type(key) is not str or key == TAG:
-                    return {TAG: "dict", "v": self.pairs(Pairs(value.items()), depth)}
+                    made = {}
+                    break
                 if type(item) not in _AS_IS:
                     part = self.tree(item, depth)
                     if part is not item:
@@ -70,18 +71,21 @@ class _Walk:
                         made[key] = part
         except Refused as refused:
             raise _within(refused, value, _step(key)) from refused.__cause__
+        if value and not made:
+            return {TAG: "dict", "v": self.pairs(value, value.items(), depth)}
         return made
 
-    def pairs(self, value: Pairs, depth: int) -> list[list[Any]]:
-        made, part = [], ""
+    def pairs(self, owner: object, pairs: Iterable[tuple[Any, Any]], depth: int) -> list[list[Any]]:
+        made: list[list[Any]] = []
+        part = ""
         try:
-            for at, (key, item) in enumerate(value):
+            for at, (key, item) in enumerate(pairs):
                 part = f"{{key {at}}}"
                 written = self.tree(key, depth)
                 part = _step(key)
                 made.append([written, self.tree(item, depth)])
         except Refused as refused:
-            raise _within(refused, value, part) from refused.__cause__
+            raise _within(refused, owner, part) from refused.__cause__
         return made
 
     def tagged(self, value: Any, kind: type, depth: int) -> Body:
@@ -108,7 +112,7 @@ class _Walk:
             return self.items(value, depth)
         if kind is dict:
             return self.mapping(value, depth)
-        return self.pairs(value, depth) if kind is Pairs else self.tree(value, depth)
+        return self.pairs(value, value, depth) if kind is Pairs else self.tree(value, depth)
 
     def unknown(self, value: object) -> Body:
         raise Refused(type_name(value), _cure(value))

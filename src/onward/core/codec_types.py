@@ -128,8 +128,15 @@ def escaped(text: str) -> Body:
     return {TAG: "str", "v": base64(text.encode("utf-8", "surrogatepass"))}
 
 
+def has_surrogates(text: str) -> bool:
+    """Whether UTF-8 cannot hold `text`."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _read_str(body: Body) -> str:
-    return unbase64(take(body, str)).decode("utf-8", "surrogatepass")
+    text = unbase64(take(body, str)).decode("utf-8", "surrogatepass")
+    expect(has_surrogates(text), "it can stand without a tag")
+    return text
 
 
 # -- collections ------------------------------------------------------------------------------------

@@ -7,14 +7,23 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
 from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
-    "claimed", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled", "resumed", "reset"
+    "claimed",
+    "returned",
+    "raised",
+    "released",
+    "suspended",
+    "paused",
+    "diverged",
+    "cancelled",
+    "resumed",
+    "reset",
 ]
 
 _OPEN: Final[tuple[RunState, ...]] = ("pending", "running", "waiting", "paused", "stuck", "failed")
@@ -59,6 +68,7 @@ class Ended(NamedTuple):
     fingerprint: bytes | None
     attempt: int
     begun_at: float | None
+    marked: bool = True  # whether a start marker of it may be stored
 
 
 class Retried(NamedTuple):
@@ -78,21 +88,18 @@ class Taken(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     value: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """The run ends with an error. `culprits` are the failed entries it came from."""
 
     error: str
     culprits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(NamedTuple):
     """The holder gives the run back unfinished; `error` when an exception made it do so."""
 
     event: Literal["released", "paused", "cancelled", "diverged", "suspended"]
@@ -106,11 +113,8 @@ Fact = Started | Ended | Retried | Taken | Returned | Raised | Released
 def decide(run: Run, fact: Fact, *, now: float) -> Change:
     """What `fact` changes in a run that is leased under `run.fence`."""
     match fact:
-        case Ended(key, kind, name, ok, value, fingerprint, attempt, begun_at):
-            state: Literal["done", "failed"] = "done" if ok else "failed"
-            crc = None if value is None else codec.checksum(value)
-            entry = Entry(key, kind, state, name, fingerprint, value, crc, attempt, run.fence, begun_at, now)
-            return Change(run.no, run.fence, (entry,), (), (key,))
+        case Ended():
+            return _ended(run, fact, now)
         case Started(begun):
             return Change(run.no, run.fence, (), (begun,))
         case Taken(key, kind, name, value):
@@ -119,7 +123,8 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
                 run.no, run.fence, (Entry(key, kind, "done", name, None, value, crc, 1, run.fence, now, now),)
             )
         case Retried(again, error, began_at):
-            return Change(run.no, run.fence, (_attempt(again, "retry", error, began_at, now),), (again,))
+            failed = _attempt(again, "retry", error, began_at, now)._replace(fence=run.fence)
+            return Change(run.no, run.fence, (failed,), (again,))
         case Returned(value):
             return _end(run, "returned", now, replace(run, result=value, error=None))
         case Raised(error, culprits):
@@ -130,10 +135,23 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
             assert_never(fact)
 
 
-def _attempt(begun: Begun, state: Literal["retry", "crashed"], error: str | None, began_at: float, now: float) -> Entry:
+def _ended(run: Run, fact: Ended, now: float) -> Change:
+    # Once for every step and item: a pattern with captures would cost three times as much as unpacking.
+    key, kind, name, ok, value, fingerprint, attempt, begun_at, marked = fact
+    crc = None if value is None else codec.checksum(value)
+    state: Literal["done", "failed"] = "done" if ok else "failed"
+    entry = Entry(key, kind, state, name, fingerprint, value, crc, attempt, run.fence, begun_at, now)
+    return Change(run.no, run.fence, (entry,), (), (key,) if marked else ())
+
+
+def _attempt(
+    begun: Begun, state: Literal["retry", "crashed"], error: str | None, began_at: float, now: float
+) -> Entry:
     attempt = begun.attempt - 1 if state == "retry" else begun.attempt
     crc = None if error is None else codec.checksum(error)
-    return Entry(begun.key, begun.kind, state, begun.name, None, error, crc, attempt, begun.fence, began_at, now)
+    return Entry(
+        begun.key, begun.kind, state, begun.name, None, error, crc, attempt, begun.fence, began_at, now
+    )
 
 
 def _mark(run: Run, event: str, now: float, value: str | None = None) -> Entry:
@@ -148,7 +166,9 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
-    after = replace(after, state=state, owner=None, lease_until=None, request=request, stalls=0, updated_at=now)
+    after = replace(
+        after, state=state, owner=None, lease_until=None, request=request, stalls=0, updated_at=now
+    )
     return Change(run.no, run.fence, (mark,), after=after)
 
 
@@ -178,8 +198,7 @@ def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
     return owner_is_dead or run.lease_until is None or run.lease_until <= now
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(NamedTuple):
     """What a claimant reads of a run before it claims it."""
 
     last_seq: int
@@ -219,13 +238,17 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
 
 
 def _reopened(entry: Entry, fence: int, now: float) -> Entry:
-    return Entry(entry.key, entry.kind, "reopened", entry.name, None, None, None, entry.attempt, fence, None, now)
+    return Entry(
+        entry.key, entry.kind, "reopened", entry.name, None, None, None, entry.attempt, fence, None, now
+    )
 
 
 # -- what others may do to a run --------------------------------------------------------------------
 
 
-def acted(run: Run, event: Literal["cancelled", "paused", "resumed", "reset"], *, by: str, now: float) -> Change | None:
+def acted(
+    run: Run, event: Literal["cancelled", "paused", "resumed", "reset"], *, by: str, now: float
+) -> Change | None:
     """A person's act on a run that nobody holds (a holder is asked by a request instead); None if it cannot be.
 
     Raises the fence, so that a holder that was thought dead records nothing more.
@@ -234,7 +257,14 @@ def acted(run: Run, event: Literal["cancelled", "paused", "resumed", "reset"], *
     if state is None:
         return None
     after = replace(
-        run, state=state, fence=run.fence + 1, owner=None, lease_until=None, request=None, stalls=0, updated_at=now
+        run,
+        state=state,
+        fence=run.fence + 1,
+        owner=None,
+        lease_until=None,
+        request=None,
+        stalls=0,
+        updated_at=now,
     )
     return Change(run.no, run.fence, (_mark(after, event, now, codec.encode(by)),), after=after, before=run)
 
@@ -246,14 +276,18 @@ def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Chang
     """
     entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
     again = tuple(b._replace(crashes=b.crashes + 1) for b in begun)
-    after = replace(run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now)
+    after = replace(
+        run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
+    )
     return Change(run.no, run.fence, entries, again, after=after)
 
 
 def skipped(run: Run, entry: Entry, *, by: str, now: float) -> Change:
     """A person declares a failed item as done: it will not be tried again."""
     value = codec.encode({"skipped_by": by})
-    done = Entry(entry.key, entry.kind, "done", entry.name, None, value, codec.checksum(value), 0, run.fence, None, now)
+    done = Entry(
+        entry.key, entry.kind, "done", entry.name, None, value, codec.checksum(value), 0, run.fence, None, now
+    )
     return Change(run.no, run.fence, (done,), (), (entry.key,), before=run)
 
 

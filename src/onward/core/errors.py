@@ -1,32 +1,32 @@
 """Every error onward raises, and the signals that unwind user code.
 
-    OnwardError                      base of all errors; each message says what happened, what is left, what to do
-    ├─ UsageError                    the call itself is wrong; nothing was started
-    │  ├─ WrongThread                a step was called where its order could not be recorded
-    │  ├─ BlockingCall               a blocking call inside a running event loop
-    │  └─ NotRecordable              a value that the journal cannot hold
-    ├─ RunError                      about one run
-    │  ├─ AlreadyRunning             another live process has it
-    │  ├─ RunNotFound                no such run
-    │  ├─ RunConflict                same id or name, other work
-    │  ├─ RunFailed                  the run ended with a failure
-    │  ├─ RunCancelled               somebody cancelled it
-    │  ├─ RunStuck                   it needs a person
-    │  │  └─ Diverged                the code asks for something else than is recorded
-    │  └─ StepFailed                 a step failed with an exception that cannot come back as itself
-    │     └─ StepCrashed             the process died in it too often
-    └─ JournalError                  about the store
-       ├─ JournalUnusable            cannot be opened: rights, version, file system, not a journal
-       ├─ JournalBusy                somebody holds its write lock for too long
-       ├─ JournalFull                the disk is full; nothing was lost, nothing more can be recorded
-       ├─ JournalBroken              an I/O error or corruption; nothing was acknowledged
-       ├─ OutcomeUnknown             a commit may or may not have happened
-       └─ PayloadError               a stored value that cannot be read
+OnwardError                      base of all errors; each message says what happened, what is left, what to do
+├─ UsageError                    the call itself is wrong; nothing was started
+│  ├─ WrongThread                a step was called where its order could not be recorded
+│  ├─ BlockingCall               a blocking call inside a running event loop
+│  └─ NotRecordable              a value that the journal cannot hold
+├─ RunError                      about one run
+│  ├─ AlreadyRunning             another live process has it
+│  ├─ RunNotFound                no such run
+│  ├─ RunConflict                same id or name, other work
+│  ├─ RunFailed                  the run ended with a failure
+│  ├─ RunCancelled               somebody cancelled it
+│  ├─ RunStuck                   it needs a person
+│  │  └─ Diverged                the code asks for something else than is recorded
+│  └─ StepFailed                 a step failed with an exception that cannot come back as itself
+│     └─ StepCrashed             the process died in it too often
+└─ JournalError                  about the store
+   ├─ JournalUnusable            cannot be opened: rights, version, file system, not a journal
+   ├─ JournalBusy                somebody holds its write lock for too long
+   ├─ JournalFull                the disk is full; nothing was lost, nothing more can be recorded
+   ├─ JournalBroken              an I/O error or corruption; nothing was acknowledged
+   ├─ OutcomeUnknown             a commit may or may not have happened
+   └─ PayloadError               a stored value that cannot be read
 
-    Unwind (BaseException)           not errors: they end user code so that nothing more is done
-    ├─ LeaseLost                     another process has taken the run over
-    ├─ Suspended                     the run waits; its worker has given it back
-    └─ Stopped                       the run was cancelled, paused, or its journal failed
+Unwind (BaseException)           not errors: they end user code so that nothing more is done
+├─ LeaseLost                     another process has taken the run over
+├─ Suspended                     the run waits; its worker has given it back
+└─ Stopped                       the run was cancelled, paused, or its journal failed
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class RunCancelled(RunError):
     """The run was cancelled; what it had recorded is kept."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"run {run_id} was cancelled; what it had recorded is kept, nothing more is done")
+        super().__init__(
+            run_id, f"run {run_id} was cancelled; what it had recorded is kept, nothing more is done"
+        )
 
 
 class RunStuck(RunError):
@@ -144,6 +146,10 @@ class StepFailed(RunError):
 
 class StepCrashed(StepFailed):
     """The process died while this step or item was executed, as often as is allowed."""
+
+    def __init__(self, message: str) -> None:
+        self.class_name, self.message = "StepCrashed", message
+        RunError.__init__(self, "", message)
 
 
 # -- about the journal ------------------------------------------------------------------------------

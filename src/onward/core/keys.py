@@ -46,9 +46,13 @@ def checked(key: str) -> str:
     if type(key) is not str:
         raise UsageError(f"key= must give a str, not a {type(key).__qualname__}; nothing was executed")
     if not 0 < len(key) <= limits.KEY_CHARS:
-        raise UsageError(f"a key has 1 to {limits.KEY_CHARS} characters, not {len(key)}; nothing was executed")
+        raise UsageError(
+            f"a key has 1 to {limits.KEY_CHARS} characters, not {len(key)}; nothing was executed"
+        )
     if SEPARATOR in key or not key.isprintable():
-        raise UsageError(f"the key {key[:80]!r} contains {SEPARATOR!r} or unprintable characters; choose another")
+        raise UsageError(
+            f"the key {key[:80]!r} contains {SEPARATOR!r} or unprintable characters; choose another"
+        )
     return key
 
 
@@ -64,6 +68,10 @@ def divergence(entry: Entry, kind: str, name: str, fingerprint: bytes | None) ->
     """
     if entry.kind != kind or entry.name != name:
         return f"{entry.kind} `{entry.name}`", f"{kind} `{name}`"
-    if entry.state == "done" and entry.fingerprint != fingerprint and None not in (entry.fingerprint, fingerprint):
+    if (
+        entry.state == "done"
+        and entry.fingerprint != fingerprint
+        and None not in (entry.fingerprint, fingerprint)
+    ):
         return f"{kind} `{name}` with other arguments", f"{kind} `{name}` with these arguments"
     return None

@@ -6,13 +6,19 @@ a server's own `Retry-After` is honoured when the exception carries it (RFC 9110
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from onward.core import limits
 from onward.core.errors import NotRecordable, UsageError
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    from email import utils as email_utils
+else:
+    email_utils = Lazily("email.utils")
 
 Exceptions = tuple[type[BaseException], ...]
 
@@ -56,9 +62,16 @@ def delay_s(policy: Policy, *, attempt: int, error: BaseException, now: float, r
     asked = retry_after_s(error, now=now)
     if asked is not None:
         return min(asked, limits.RETRY_AFTER_MAX_S)
-    # The exponent is bounded first: 2.0 ** 2000 would overflow.
-    ceiling = min(policy.backoff_max_s, policy.backoff_s * policy.factor ** min(attempt - 1, 64))
+    ceiling = min(policy.backoff_max_s, policy.backoff_s * _growth(policy.factor, attempt - 1))
     return ceiling * random if policy.jitter else ceiling
+
+
+def _growth(factor: float, times: int) -> float:
+    """`factor` to that power; where floats end, infinity."""
+    try:
+        return float(factor) ** times
+    except OverflowError:
+        return math.inf
 
 
 def retryable(policy: Policy, error: BaseException) -> bool:
@@ -89,16 +102,19 @@ def _header(carrier: Any) -> Any:
 def _seconds(value: Any, now: float) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, (int, float)):
-        return max(0.0, float(value)) if value == value else None
-    if hasattr(value, "total_seconds"):
-        return max(0.0, float(value.total_seconds()))
-    if not isinstance(value, str):
-        return None
-    if value.strip().isdigit():
-        return float(value)
     try:
-        when: datetime = parsedate_to_datetime(value)
-        return max(0.0, when.timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
+        if isinstance(value, (int, float)):
+            return max(0.0, float(value)) if value == value else None
+        if hasattr(value, "total_seconds"):
+            return max(0.0, float(value.total_seconds()))
+        if not isinstance(value, str):
+            return None
+        if value.strip().isdecimal():
+            return float(value)
+        when: datetime = email_utils.parsedate_to_datetime(value)
+        # The oldest form of an HTTP date names no zone; it is GMT all the same (RFC 9110, section 5.6.7).
+        return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
+    except OverflowError:
+        return math.inf
+    except (ValueError, TypeError):
         return None

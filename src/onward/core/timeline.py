@@ -5,8 +5,6 @@ Pure: a run, its entries and what has begun go in, a Timeline comes out; the com
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, cast
@@ -15,17 +13,18 @@ from onward.core import codec
 from onward.core.errors import PayloadError
 from onward.core.keys import SEPARATOR
 from onward.core.model import Begun, Entry, EntryKind, EntryState, ItemCounts, Run, RunState
+from onward.core.texts import Failure, failure_of
 
 # `interrupted`: the row says `running`, but its holder is proven dead. Nothing is lost; somebody has to continue it.
 ShownState = Literal[RunState, "interrupted"]
 UnitState = Literal["done", "failed", "running", "interrupted", "again", "skipped"]
-LeaseEnd = Literal["open", "died", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled"]
+LeaseEnd = Literal[
+    "open", "died", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled"
+]
 
 # Durations that the time left is judged by, and how many of them it takes before anything is said.
 PACES: Final = 100
 LEARNING: Final = 5
-# Longest text shown of a name, a key or a message; a hostile one must not fill the screen.
-SHOWN_CHARS: Final = 300
 
 
 class Estimate(NamedTuple):
@@ -33,20 +32,6 @@ class Estimate(NamedTuple):
 
     low_s: float
     high_s: float
-
-
-class Failure(NamedTuple):
-    """What was recorded of an exception. Texts are as they were raised: neutralise them before showing."""
-
-    class_name: str
-    message: str
-    traceback: str
-
-    @property
-    def line(self) -> str:
-        """`ValueError: no such page`, on one line."""
-        name = self.class_name.rpartition(":")[2]
-        return plain(f"{name}: {self.message}" if self.message else name)
 
 
 class Attempt(NamedTuple):
@@ -81,10 +66,23 @@ class UnitLine:
         return found[-1] if found and self.state not in ("done", "skipped") else None
 
     @property
+    def tries(self) -> int:
+        """How often it was executed: what parked or skipped it was no execution."""
+        return sum(1 for a in self.attempts if a.no > 0 and not (a.failure and _is_parking(a)))
+
+    @property
     def took_s(self) -> float | None:
         """The length of the attempt that succeeded."""
         done = [a for a in self.attempts if a.state == "done" and a.begun_at is not None]
         return max(0.0, done[-1].ended_at - (done[-1].begun_at or 0.0)) if done else None
+
+
+def _is_parking(attempt: Attempt) -> bool:
+    return (
+        attempt.state == "failed"
+        and attempt.failure is not None
+        and attempt.failure.class_name == "onward.core.errors:StepCrashed"
+    )
 
 
 class Lease(NamedTuple):
@@ -97,6 +95,7 @@ class Lease(NamedTuple):
     end: LeaseEnd
     units_done: int
     units_failed: int
+    whole: bool  # otherwise it did more than is counted here: only its latest entries were looked at
 
 
 class Gap(NamedTuple):
@@ -158,9 +157,13 @@ def shown_state(run: Run, *, holder_is_dead: bool) -> ShownState:
 def timeline(
     run: Run, entries: Sequence[Entry], begun: Sequence[Begun], *, now: float, holder_is_dead: bool
 ) -> Timeline:
-    """What the entries tell. They may be the latest ones only; then older leases and units are missing."""
+    """What the entries tell, which are in order of seq.
+
+    They may be the latest ones and a few older ones; then older leases and units are missing.
+    """
     state = shown_state(run, holder_is_dead=holder_is_dead)
-    leases = _leases(run, entries, state)
+    since = _since(entries)
+    leases = _leases(run, entries, state, since)
     return Timeline(
         run,
         state,
@@ -169,7 +172,7 @@ def timeline(
         tuple(_mark(entry) for entry in entries if entry.kind == "mark"),
         _units(run, entries, begun, state),
         _kept(run, entries),
-        bool(entries) and entries[0].seq > 0,
+        since > 0,
     )
 
 
@@ -178,28 +181,45 @@ def timeline(
 _ENDS: Final = ("returned", "raised", "released", "suspended", "paused", "diverged", "cancelled")
 
 
-def _leases(run: Run, entries: Sequence[Entry], state: ShownState) -> tuple[Lease, ...]:
-    claims = [entry for entry in entries if entry.kind == "mark" and entry.name == "claimed"]
-    found = []
-    for claim in claims:
-        own = [entry for entry in entries if entry.fence == claim.fence and entry.seq > claim.seq]
-        found.append(_lease(run, claim, own, state))
-    return tuple(found)
+def _since(entries: Sequence[Entry]) -> int:
+    """The entry from which on none is missing."""
+    since = entries[-1].seq if entries else 0
+    for entry in reversed(entries):
+        if entry.seq < since - 1:
+            break
+        since = entry.seq
+    return since
 
 
-def _lease(run: Run, claim: Entry, own: Sequence[Entry], state: ShownState) -> Lease:
-    last_sign_at, end = claim.ended_at, cast(LeaseEnd, "open" if claim.fence == run.fence else "died")
+def _leases(run: Run, entries: Sequence[Entry], state: ShownState, since: int) -> tuple[Lease, ...]:
+    claims: list[Entry] = []
+    by_fence: dict[int, list[Entry]] = {}
+    for entry in entries:
+        by_fence.setdefault(entry.fence, []).append(entry)
+        if entry.kind == "mark" and entry.name == "claimed":
+            claims.append(entry)
+    return tuple(_lease(run, claim, by_fence[claim.fence], state, since) for claim in claims)
+
+
+def _lease(run: Run, claim: Entry, own: Sequence[Entry], state: ShownState, since: int) -> Lease:
+    last_sign_at, end = claim.ended_at, _unended(run, claim)
     for entry in own:
         # The next holder writes `crashed` on behalf of the dead one; only the beginning is the dead one's own.
         at = entry.begun_at if entry.state == "crashed" and entry.value is None else entry.ended_at
         last_sign_at = max(last_sign_at, at or 0.0)
         if entry.kind == "mark" and entry.name in _ENDS:
             end = cast(LeaseEnd, entry.name)
-    if end == "open" and state != "running":
-        end = "died" if state == "interrupted" else "released"
+    if end == "open" and state == "interrupted":
+        end = "died"
     top = [entry for entry in own if entry.kind in ("step", "item") and SEPARATOR not in entry.key]
     done, failed = (sum(1 for entry in top if entry.state == wanted) for wanted in ("done", "failed"))
-    return Lease(claim.fence, _text(claim.value) or "", claim.ended_at, last_sign_at, end, done, failed)
+    owner, whole = _text(claim.value) or "", claim.seq >= since
+    return Lease(claim.fence, owner, claim.ended_at, last_sign_at, end, done, failed, whole)
+
+
+def _unended(run: Run, claim: Entry) -> LeaseEnd:
+    """How a lease ended that no mark tells of: what came after it must have begun with its holder's death."""
+    return "open" if claim.fence == run.fence else "died"
 
 
 def _gaps(leases: Sequence[Lease], state: ShownState, now: float) -> tuple[Gap, ...]:
@@ -278,7 +298,9 @@ def _kept(run: Run, entries: Sequence[Entry]) -> Kept:
         for entry in entries
         if entry.state == "done" and entry.kind in ("step", "item") and entry.fence < run.fence
     ]
-    work = sum(max(0.0, e.ended_at - e.begun_at) for e in done if e.begun_at is not None and SEPARATOR not in e.key)
+    work = sum(
+        max(0.0, e.ended_at - e.begun_at) for e in done if e.begun_at is not None and SEPARATOR not in e.key
+    )
     return Kept(sum(1 for entry in done if SEPARATOR not in entry.key), work)
 
 
@@ -292,10 +314,16 @@ def time_left(remaining: int, paces: Sequence[float]) -> Estimate | None:
     """
     if remaining <= 0 or len(paces) < LEARNING:
         return None
-    mean, median = statistics.fmean(paces), statistics.median(paces)
+    mean, median = sum(paces) / len(paces), _median(paces)
     # Completions that come in bursts have a median near zero, which would promise too much.
     low, high = sorted((max(median, mean / 2), mean))
     return Estimate(low * remaining, high * remaining)
+
+
+def _median(values: Sequence[float]) -> float:
+    # Importing `statistics` takes longer than all of this file, and every program would pay for it.
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def estimate(counts: ItemCounts, entries: Iterable[Entry]) -> Estimate | None:
@@ -322,27 +350,6 @@ def _covered(spans: Sequence[tuple[float, float]]) -> float:
     return covered
 
 
-# -- texts ------------------------------------------------------------------------------------------
-
-
-def failure_of(text: str | None) -> Failure | None:
-    """What was recorded of an exception, without making it again: its class need not be known here."""
-    if text is None:
-        return None
-    try:
-        parts = json.loads(text)
-    except (ValueError, RecursionError):
-        parts = None
-    if not isinstance(parts, dict):
-        return Failure("unreadable", "what was recorded of the error cannot be read; see `onward doctor`", "")
-    name, message, traceback = (_string(parts.get(part)) for part in ("class", "message", "traceback"))
-    return Failure(name or "unknown", message, traceback)
-
-
-def _string(part: object) -> str:
-    return part if isinstance(part, str) else ""
-
-
 def _text(value: str | None) -> str | None:
     if value is None:
         return None
@@ -351,22 +358,3 @@ def _text(value: str | None) -> str | None:
     except PayloadError:
         return None
     return found if isinstance(found, str) else None
-
-
-def plain(text: str, longest: int = SHOWN_CHARS) -> str:
-    """`text` on one line, without anything that a terminal would obey, cut at `longest` characters."""
-    if len(text) > longest:
-        text = text[: longest - 1] + "…"
-    return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
-
-
-def plain_lines(text: str) -> str:
-    """`text` with its lines and tabs, without anything else that a terminal would obey."""
-    return "\n".join(plain(line.expandtabs(), len(line) * 8 + 1) for line in text.splitlines())
-
-
-def _visible(character: str) -> str:
-    if character in "\n\r\t":
-        return " "
-    # Surrogates too: they cannot be written to any terminal.
-    return character.encode("unicode_escape").decode("ascii")
