@@ -4,23 +4,30 @@ A thread that finds nobody committing commits everything that is queued, its own
 pays for no hand-over. Whatever arrives meanwhile rides in the next transaction, which the service thread makes. Async
 callers never block: the service thread commits for them and resolves a whole batch by one call into their loop.
 
-Promises: a waiter is always answered, whatever happens to the leader. Nothing is answered before it is durable. While the
+Promises: a waiter is always answered, whatever happens to the leader. Nothing is answered before it is durable.
+While the
 disk is full outcomes are held and tried again, up to a deadline; after an I/O error nothing is acknowledged ever again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
+from onward.core.lazily import Lazily
 from onward.core.model import Answer, Change
 from onward.storage import Store
 from onward.storage.masked import Masked
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 
 class Ticket:
@@ -78,6 +85,7 @@ class Committer:
         self._store, self._full_s, self._clock, self._sleep = store, full_s, clock, sleep
         self._mutex = threading.Lock()
         self._bell = threading.Condition(self._mutex)
+        self._held: deque[Ticket] = deque()  # found the disk full; before everything that came after them
         self._queue: deque[Ticket] = deque()
         self._later: deque[Ticket] = deque()  # may wait for company until due; in order of due
         self._leading = False
@@ -97,16 +105,16 @@ class Committer:
             with self._mutex:
                 self._refuse_if_unusable()
                 self._queue.append(ticket)
-                lead = not self._leading
-                if lead:
-                    self._leading = True
+                lead = self._take_lead()
             if lead:
                 self._lead()
         if not ticket.settled:
             ticket.wait()
         return ticket.result()
 
-    def submit(self, changes: Sequence[Change], loop: asyncio.AbstractEventLoop, notify: Callable[[Ticket], None]) -> None:
+    def submit(
+        self, changes: Sequence[Change], loop: asyncio.AbstractEventLoop, notify: Callable[[Ticket], None]
+    ) -> None:
         """Queue the changes and return; `notify(ticket)` is called in `loop` once the ticket is settled."""
         ticket = Ticket(changes)
         ticket.loop, ticket.notify = loop, notify
@@ -114,8 +122,8 @@ class Committer:
             self._refuse_if_unusable()
             self._queue.append(ticket)
             if not self._leading:
-                self._leading = True
                 self._hand_over()
+                self._leading = True  # last: interrupted before it, whoever comes next leads
 
     def later(self, *changes: Change, within_s: float = limits.JOIN_S) -> Ticket:
         """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up."""
@@ -125,8 +133,8 @@ class Committer:
             self._later.append(ticket)
             if self._dozing or self._service is None:
                 self._ensure_service()
-                self._dozing = False
                 self._bell.notify()
+                self._dozing = False  # last: interrupted before it, the next one rings once more
         return ticket
 
     def wait_for(self, ticket: Ticket) -> list[Answer]:
@@ -135,10 +143,8 @@ class Committer:
             return ticket.result()
         with Masked():
             with self._mutex:
-                lead = not self._leading and not ticket.settled
-                if lead:
-                    self._leading = True
-                elif ticket in self._later:
+                lead = self._take_lead()
+                if not lead and ticket in self._later:
                     self._later.remove(ticket)
                     self._queue.append(ticket)
             if lead:
@@ -150,7 +156,7 @@ class Committer:
     def flush(self) -> None:
         """Block until everything queued so far is settled."""
         with self._mutex:
-            tickets = [*self._queue, *self._later]
+            tickets = [*self._held, *self._queue, *self._later]
         for ticket in tickets:
             if not ticket.settled and self._broken is None:
                 self.wait_for(ticket)
@@ -167,6 +173,12 @@ class Committer:
 
     # -- leading ----------------------------------------------------------------------------------------
 
+    def _take_lead(self) -> bool:
+        if self._leading:
+            return False
+        self._leading, self._handed = True, False
+        return True
+
     def _lead(self) -> None:
         """Commit one batch, then give leadership up, or on to the service thread if more has come."""
         batch: list[Ticket] = []
@@ -176,7 +188,7 @@ class Committer:
             self._settle(batch)
         finally:
             with self._mutex:
-                if self._queue:
+                if self._queue or self._held:
                     self._hand_over()
                 else:
                     self._leading = False
@@ -185,7 +197,7 @@ class Committer:
         batch: list[Ticket] = []
         room = limits.BATCH_CHANGES
         # Older ones first: a later ticket may belong to the same run as an urgent one that was queued after it.
-        for waiting in (self._later, self._queue):
+        for waiting in (self._held, self._later, self._queue):
             while waiting and room > 0:
                 ticket = waiting.popleft()
                 room -= len(ticket.changes)
@@ -235,7 +247,7 @@ class Committer:
         if now - since >= self._full_s:
             return False
         with self._mutex:
-            self._queue.extendleft(reversed(batch))
+            self._held.extendleft(reversed(batch))
         if threading.current_thread() is self._service:
             self._sleep(limits.FULL_RETRY_S)
         return True
@@ -249,8 +261,10 @@ class Committer:
 
     def _ensure_service(self) -> None:
         if self._service is None:
-            self._service = threading.Thread(target=self._serve, name="onward-committer", daemon=True)
-            self._service.start()
+            with Masked():  # a thread that was made and not started would be waited for in vain
+                service = threading.Thread(target=self._serve, name="onward-committer", daemon=True)
+                service.start()
+                self._service = service
 
     def _serve(self) -> None:
         while True:
@@ -272,7 +286,7 @@ class Committer:
                     return True
                 idle = False
                 self._bell.wait(left)
-            elif idle:
+            elif idle and not self._later:
                 self._dozing = True
                 self._bell.wait()
                 self._dozing = False
@@ -287,7 +301,9 @@ class Committer:
         if self._broken is not None:
             raise self._broken
         if self._closing:
-            raise JournalBroken(f"the journal {self._store.place} is closed in this process; nothing was recorded")
+            raise JournalBroken(
+                f"the journal {self._store.place} is closed in this process; nothing was recorded"
+            )
 
 
 def _notify(tickets: list[Ticket]) -> None:

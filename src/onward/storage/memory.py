@@ -265,8 +265,8 @@ class MemoryStore:
 
     def abandon(self) -> None:
         self._unusable = JournalUnusable(
-            f"this process was forked from one that uses the journal {self._place}; a journal in memory cannot be shared "
-            f"with it, nothing was recorded. Call onward.connect in the child."
+            f"this process was forked from one that uses the journal {self._place}; a journal in memory cannot be "
+            f"shared with it, nothing was recorded. Call onward.connect in the child."
         )
 
     def close(self) -> None:

@@ -5,13 +5,12 @@ One numbered file a version; each is applied in one transaction, and none is eve
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Final
 
 import apsw
 
 from onward.core.errors import JournalUnusable
-from onward.storage.queries import load
+from onward.storage.queries import load, text_of
 
 APPLICATION_ID: Final = 0x6F6E7764  # `onwd`
 VERSION: Final = 1
@@ -27,8 +26,8 @@ def migrate(connection: apsw.Connection, place: str) -> None:
     version = _version(connection, place)
     if version > VERSION:
         raise JournalUnusable(
-            f"the journal {place} has layout {version}, this version of onward knows layouts up to {VERSION}; nothing was "
-            f"changed. Update onward here (`pip install --upgrade onward`), or choose another journal."
+            f"the journal {place} has layout {version}, this version of onward knows layouts up to {VERSION}; nothing "
+            f"was changed. Update onward here (`pip install --upgrade onward`), or choose another journal."
         )
     if connection.pragma("journal_mode") != "wal" and connection.pragma("journal_mode", "WAL") != "wal":
         raise JournalUnusable(
@@ -54,7 +53,7 @@ def _version(connection: apsw.Connection, place: str) -> int:
 
 
 def _apply(connection: apsw.Connection, number: int) -> None:
-    script = resources.files(_PACKAGE).joinpath("migrations", f"{number:04}.sql").read_text("utf-8")
+    script = text_of(_PACKAGE, f"migrations/{number:04}.sql")
     connection.execute(_SQL["begin"])
     try:
         connection.execute(script)

@@ -82,7 +82,7 @@ def _memory(url: str, clock: Callable[[], float]) -> MemoryStore:
 def _path(url: str, address: str) -> str:
     if address.startswith("sqlite:///"):
         path = unquote(address.removeprefix("sqlite:///"))
-    elif "://" not in address and address.endswith(".db"):
+    elif not re.match(r"\w+:", address) and address.endswith(".db"):
         path = address
     else:
         path = ""

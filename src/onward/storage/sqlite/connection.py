@@ -1,8 +1,7 @@
-"""Connections to a journal file, all set up alike, and the way to let go of one in a forked child."""
+"""Connections to a journal file, all set up alike."""
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalUnusable
-from onward.storage.sqlite.failures import journal_error
+from onward.storage.sqlite.failures import FAILURES, journal_error
 
 Durability = Literal["machine", "process"]
 
@@ -27,7 +26,11 @@ _SETTINGS: Final = (
     (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
     (apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0),
     (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
-    # Checkpoints are made in `tidy` and `close` alone, in turn with the writers of other processes.
+    # Plans do not depend on bound values. Without this, tables with partial indexes make SQLite prepare a statement
+    # anew each time it is bound: reading the guard of a commit took 9.8 us instead of 1.6 us.
+    (apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1),
+    # Checkpoints are made in `tidy` and `close` alone, in turn with the writers of other processes. This also keeps the
+    # log's file in place when the last connection closes.
     (apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1),
 )
 
@@ -54,25 +57,13 @@ def connect(path: Path, *, durability: Durability = "machine", reads_only: bool 
     connection.wal_autocheckpoint(0)
     connection.pragma("mmap_size", 0)
     connection.pragma("cell_size_check", 1)
-    # FULL: the log is synced before a commit returns. NORMAL keeps what a dying process wrote, not what a dying machine.
+    # FULL: the log is synced before a commit returns. NORMAL survives the process, not the machine.
     connection.pragma("synchronous", "FULL" if durability == "machine" else "NORMAL")
     # The log is overwritten from its start, never truncated: overwriting syncs twice as fast as appending (measured).
     connection.pragma("journal_size_limit", -1)
-    _keep_log(connection)
     if reads_only:
         connection.pragma("query_only", 1)
     return connection
-
-
-def _keep_log(connection: apsw.Connection) -> None:
-    """Leave the log's file in place when the last connection closes."""
-    on = ctypes.c_int(1)
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(on))
-
-
-def forget(connection: apsw.Connection) -> None:
-    """Never close this connection: in a forked child its locks and its log are the parent's."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 @contextmanager
@@ -80,7 +71,7 @@ def opening(path: Path) -> Iterator[None]:
     """Turns what SQLite says while a journal is opened into sentences."""
     try:
         yield
-    except apsw.Error as problem:
+    except FAILURES as problem:
         known = journal_error(problem, str(path), opening=True)
         if known is None:
             raise

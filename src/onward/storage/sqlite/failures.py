@@ -30,6 +30,10 @@ _NO_ACCESS: Final = (
     "the journal {place} cannot be opened ({error}); nothing was changed. Check its path and rights."
 )
 
+# Text is decoded by the driver: damage can show as what only looks like a fault of ours.
+Failure = apsw.Error | UnicodeDecodeError
+FAILURES: Final = (apsw.Error, UnicodeDecodeError)
+
 _TABLE: Final[tuple[tuple[type[apsw.Error], type[JournalError], str], ...]] = (
     (apsw.FullError, JournalFull, _FULL),
     (apsw.BusyError, JournalBusy, _BUSY),
@@ -53,9 +57,13 @@ _OPENING: Final[tuple[tuple[type[apsw.Error], type[JournalError], str], ...]] = 
 
 
 def journal_error(
-    problem: apsw.Error, place: str, *, opening: bool = False, system_errno: int = 0
+    problem: Failure, place: str, *, opening: bool = False, system_errno: int = 0
 ) -> JournalError | None:
     """The error to raise instead of `problem`, or None if it is a fault of ours and must be seen as it is."""
+    if isinstance(problem, UnicodeDecodeError):
+        return JournalBroken(
+            _BROKEN.format(place=place, error="it holds text that is not UTF-8: it is damaged")
+        )
     if isinstance(problem, apsw.IOError) and _lacks_room(problem, system_errno):
         return JournalFull(_FULL.format(place=place))
     for kind, error, sentence in (*(_OPENING if opening else ()), *_TABLE):
@@ -65,7 +73,7 @@ def journal_error(
 
 
 def _lacks_room(problem: apsw.IOError, system_errno: int) -> bool:
-    # The file of the log's index is enlarged in a way that SQLite reports as an I/O error of its own. The stubs of apsw do
-    # not know the attribute, which every error has.
+    # The file of the log's index is enlarged in a way that SQLite reports as an I/O error of its own. The stubs of
+    # apsw do not know the attribute, which every error has.
     enlarging = getattr(problem, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     return enlarging or system_errno in (errno.ENOSPC, errno.EDQUOT)

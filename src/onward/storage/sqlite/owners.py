@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from pathlib import Path
 
 from onward.core.model import Owner
@@ -54,7 +53,7 @@ class Owners:
     def proven_dead(self, owner: Owner) -> bool:
         """True only if the kernel itself has freed the owner's lock, on this host and boot."""
         here = boot()
-        if here is None or owner.boot != here or owner.host != socket.gethostname():
+        if here is None or owner.boot != here or owner.host != os.uname().nodename:
             return False
         try:
             descriptor = os.open(self._file(owner.id), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -24,6 +24,12 @@ SELECT fence, request, owner, lease_until, state,
     coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1)
 FROM run WHERE no = ?1
 
+-- name: guards
+-- The same for many runs at once, each with its number before it.
+SELECT no, fence, request, owner, lease_until, state,
+    coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1)
+FROM run WHERE no = ?1
+
 -- name: add_entry
 INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -128,14 +134,16 @@ WHERE run = ?1 AND +seq > ?4 AND state = 'done' AND kind = 'item' AND key >= ?2 
     AND instr(substr(key, length(?6) + 1), ' > ') = 0
 ORDER BY +seq LIMIT ?5
 
--- name: done_entry
+-- name: outcome
+-- Two steps into small indexes by one statement: asked for every item of a loop.
 SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
-FROM entry WHERE run = ?1 AND key = ?2 AND state = 'done'
-
--- name: latest_failure
+FROM entry INDEXED BY entry_done WHERE run = ?1 AND key = ?2 AND state = 'done'
+UNION ALL
 SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
-FROM entry INDEXED BY entry_failed
-WHERE run = ?1 AND key = ?2 AND state IN ('failed', 'reopened') ORDER BY seq DESC LIMIT 1
+FROM (
+    SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
+    FROM entry INDEXED BY entry_failed
+    WHERE run = ?1 AND key = ?2 AND state IN ('failed', 'reopened') ORDER BY seq DESC LIMIT 1)
 
 -- name: scope_entries
 SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
@@ -193,7 +201,9 @@ SELECT run.id, entry.key, count(*) FROM entry JOIN run ON run.no = entry.run
 WHERE +entry.state = 'done' GROUP BY entry.run, entry.key HAVING count(*) > 1
 
 -- name: payloads
-SELECT run.id, entry.seq, entry.key, entry.value, entry.checksum, entry.fence, run.fence, entry.kind, entry.state
+-- Text as bytes: damaged text would end the check at its row.
+SELECT CAST(run.id AS BLOB), entry.seq, CAST(entry.key AS BLOB), CAST(entry.value AS BLOB), entry.checksum, entry.fence,
+    run.fence, CAST(entry.kind AS BLOB), CAST(entry.state AS BLOB)
 FROM entry JOIN run ON run.no = entry.run ORDER BY entry.run, entry.seq
 
 -- name: odd_leases

@@ -1,4 +1,4 @@
-"""How a SQLite journal is read: rows become Runs and Entries, on a connection of its own that never waits for writers."""
+"""How a SQLite journal is read: rows become Runs and Entries, on a connection that never waits for writers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onward.core.errors import JournalError
 from onward.core.model import Begun, Entry, Owner, Run, RunState
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
-from onward.storage.sqlite.failures import journal_error
+from onward.storage.sqlite.failures import FAILURES, journal_error
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
 _FEW: Final = 20_000
@@ -39,13 +39,17 @@ class Reader:
         """From now on every call raises `error`."""
         self._closed = error
 
-    def _rows(self, name: str, *values: object) -> list[Any]:
+    def _refuse_if_closed(self) -> None:
         if self._closed is not None:
             raise self._closed
+
+    def _rows(self, name: str, *values: object) -> list[Any]:
+        self._refuse_if_closed()
         with self._reading:
+            self._refuse_if_closed()  # perhaps it was closed while this thread waited
             try:
                 return self._connection.execute(self._sql[name], values).fetchall()
-            except apsw.Error as problem:
+            except FAILURES as problem:
                 known = journal_error(problem, str(self._path), system_errno=self._connection.system_errno)
                 raise (problem if known is None else known) from problem
 
@@ -96,10 +100,13 @@ class Reader:
         return self._rows("done_items_by_key" if few else "done_items_by_seq", *span, after, limit, depth_key)
 
     def outcome(self, run_no: int, key: str) -> Entry | None:
-        for row in self._rows("done_entry", run_no, key) or self._rows("latest_failure", run_no, key):
+        latest: Entry | None = None
+        for row in self._rows("outcome", run_no, key):
             entry = Entry._make(row)
-            return None if entry.state == "reopened" else entry
-        return None
+            if entry.state == "done":
+                return entry
+            latest = entry
+        return None if latest is None or latest.state == "reopened" else latest
 
     def scope_entries(self, run_no: int, prefix: str) -> list[Entry]:
         return [Entry._make(row) for row in self._rows("scope_entries", run_no, prefix, prefix + _LAST)]
@@ -129,7 +136,7 @@ class Reader:
         return [owner_id for (owner_id,) in self._rows("idle_owners")]
 
     def version(self) -> object:
-        # Of this connection, which never writes: so it counts the commits of all others, this process's writer included.
+        # Of this connection, which never writes: so it counts all commits, this process's writer's included.
         return self._rows("data_version")[0][0]
 
     def problems(self) -> Iterator[str]:
@@ -138,7 +145,7 @@ class Reader:
             connection = connect(self._path, reads_only=True)
         try:
             yield from self._problems(connection)
-        except apsw.Error as problem:
+        except FAILURES as problem:
             yield f"the check could not go on: {problem}; what follows in the file is not checked"
         finally:
             connection.close(True)
@@ -154,7 +161,7 @@ class Reader:
         for run_id, key, count in connection.execute(self._sql["done_twice"]):
             yield checks.done_twice(run_id, key, count)
         for row in connection.execute(self._sql["payloads"]):
-            yield from checks.of_entry(*row)
+            yield from checks.of_entry(*(_text(value) for value in row))
         for run_id, state, owner, lease_until in connection.execute(self._sql["odd_leases"]):
             yield checks.odd_lease(run_id, state, owner, lease_until)
 
@@ -164,6 +171,11 @@ def _run(row: Row) -> Run:
     # SQLite knows no booleans.
     object.__setattr__(run, "direct", bool(run.direct))
     return run
+
+
+def _text(value: Any) -> Any:
+    """Damaged text as well as it can be shown; it will not match its checksum."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _only(rows: list[Row]) -> Run | None:

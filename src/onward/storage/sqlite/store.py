@@ -1,7 +1,7 @@
 """The journal in one SQLite file: one connection that writes, one that reads, and the turn to write among processes.
 
-Threads of this process agree by a lock, processes by their turn (`turn`); what a batch writes is in `transaction`, how rows
-are read in `reader`. This file owns the connections, the life of the store and the answer to a commit in doubt.
+Threads of this process agree by a lock, processes by their turn (`turn`); what a batch writes is in `transaction`,
+how rows are read in `reader`. This file owns the connections, the life of the store and what to do in doubt.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from onward.core.errors import JournalBroken, JournalError, JournalUnusable, Out
 from onward.core.model import Answer, Change, Owner, Request
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
-from onward.storage.sqlite import files
-from onward.storage.sqlite.connection import Durability, connect, forget, opening, refuse_affected_sqlite
-from onward.storage.sqlite.failures import journal_error
+from onward.storage.sqlite import files, forks
+from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
+from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 from onward.storage.sqlite.reader import Reader
 from onward.storage.sqlite.transaction import UNWRITABLE, Batch, Clash, Transaction, one_by_one
@@ -36,6 +36,8 @@ _LOOK_S: Final = 1.0
 _RESTART_MS: Final = 100
 # How long closing waits for its turn to leave a short log; the next process can as well read a long one.
 _CLOSE_S: Final = 0.5
+# What a child has of its parent's connections, kept from the garbage collector.
+_abandoned: Final[list[apsw.Connection]] = []
 
 
 class SqliteStore(Reader):
@@ -76,14 +78,17 @@ class SqliteStore(Reader):
             with opening(self._path):
                 self._writer = connect(self._path, durability=self._durability)
                 migrate(self._writer, self.place)
+                if created:
+                    files.lengthen_log(self._path)
                 self._keeper = connect(self._path, durability=self._durability)
                 super().__init__(connect(self._path, reads_only=True), _SQL)
         finally:
             self._turn.release()
+        forks.watch(self)
         self._identity = self._files()
         if before != files.identity(self._path):
             raise JournalUnusable(
-                f"the journal {self.place} was replaced while it was being opened; nothing was changed. Repeat the call."
+                f"the journal {self.place} was replaced while it was being opened; nothing was changed. Repeat it."
             )
 
     @property
@@ -102,7 +107,7 @@ class SqliteStore(Reader):
                 self._turn.take(limits.BUSY_S)
                 self._look()
                 return self._commit(changes)
-            except apsw.Error as problem:
+            except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
                 self._end()
@@ -112,6 +117,7 @@ class SqliteStore(Reader):
         writer.execute(_SQL["begin"])
         try:
             transaction = Transaction(writer, _SQL)
+            transaction.look_ahead(changes)
             answers = [transaction.apply(change) for change in changes]
             transaction.flush()
             batch = Batch(answers, transaction.found, transaction.left)
@@ -139,7 +145,7 @@ class SqliteStore(Reader):
                 self._writer.execute(_SQL["begin"])
                 yield self._writer
                 self._writer.execute(_SQL["commit"])
-            except apsw.Error as problem:
+            except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
                 self._end()
@@ -151,8 +157,8 @@ class SqliteStore(Reader):
                 self._writer.execute(_SQL["rollback"])
         except apsw.Error as problem:
             self._unusable = self._unusable or JournalBroken(
-                f"a transaction on the journal {self.place} could not be taken back ({problem}); nothing more is recorded "
-                f"by this process. Look at the disk, then start the program again."
+                f"a transaction on the journal {self.place} could not be taken back ({problem}); nothing more is "
+                f"recorded by this process. Look at the disk, then start the program again."
             )
         finally:
             self._turn.release()
@@ -204,8 +210,8 @@ class SqliteStore(Reader):
         self._looked_at = at
         if self._files() != self._identity:
             self._unusable = JournalBroken(
-                f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then is "
-                f"lost with it, nothing more is recorded. Put the file back, or start the program again for a new one."
+                f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then "
+                f"is lost with it, nothing more is recorded. Put the file back, or start the program anew."
             )
             raise self._unusable
 
@@ -213,7 +219,7 @@ class SqliteStore(Reader):
         # The log too: deleting it loses what it holds as surely.
         return files.identity(self._path), files.identity(files.side(self._path, "-wal"))
 
-    def _failed(self, problem: apsw.Error) -> BaseException:
+    def _failed(self, problem: Failure) -> BaseException:
         """What to raise for SQLite's error; one that leaves the journal in doubt is raised for ever after."""
         error = journal_error(problem, self.place, system_errno=self._writer.system_errno)
         if isinstance(error, JournalBroken):
@@ -223,8 +229,8 @@ class SqliteStore(Reader):
     def _happened(self, batch: Batch, problem: apsw.Error) -> bool:
         """Whether a COMMIT that raised an error is on the disk all the same.
 
-        True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew: after
-        a failed sync the system may show pages that never reach the disk. OutcomeUnknown if that cannot be told.
+        True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew:
+        after a failed sync the system may show pages that never reach the disk. OutcomeUnknown if that cannot be told.
         """
         try:
             self._renew_writer()
@@ -237,8 +243,8 @@ class SqliteStore(Reader):
         if seen is False:
             return False
         raise OutcomeUnknown(
-            f"the answer of the journal {self.place} to a commit was lost ({problem}); it may or may not have happened. "
-            f"Repeating the call is safe; look at the disk first."
+            f"the answer of the journal {self.place} to a commit was lost ({problem}); it may or may not have "
+            f"happened. Repeating the call is safe; look at the disk first."
         ) from problem
 
     def _seen(self, batch: Batch) -> bool | None:
@@ -270,7 +276,7 @@ class SqliteStore(Reader):
                 self._tidy()
             except apsw.BusyError:
                 pass  # a reader is in the way: the next call will do it
-            except apsw.Error as problem:
+            except FAILURES as problem:
                 raise self._failed(problem) from problem
 
     def _tidy(self) -> None:
@@ -297,14 +303,21 @@ class SqliteStore(Reader):
             if self.owner_is_dead(owner_id):
                 self.unregister(owner_id)
 
+    @property
+    def locks(self) -> tuple[threading.Lock, ...]:
+        """Who holds all of these has the store to itself; they are taken in this order."""
+        return self._tidying, self._writing, self._reading
+
     def abandon(self) -> None:
-        for connection in (self._writer, self._keeper, self._connection):
-            forget(connection)
+        if self._closed is not None:
+            return
+        # Not closed here: see `forks` for when that is harmless.
+        _abandoned.extend((self._writer, self._keeper, self._connection))
         self._owners.close()
         self._turn.close()
         self._unusable = JournalBroken(
-            f"this process was forked from one that has the journal {self.place} open and must not use the same handle; "
-            f"nothing was recorded. Call onward.connect in the child."
+            f"this process was forked from one that has the journal {self.place} open and must not use the same "
+            f"handle; nothing was recorded. Call onward.connect in the child."
         )
         self._refuse(self._unusable)
 
@@ -317,7 +330,7 @@ class SqliteStore(Reader):
                 self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE, _CLOSE_S)
         except (apsw.Error, JournalError):
             pass  # nothing is lost: the log is read by whoever opens the journal next
-        with self._writing, self._tidying:
+        with self._tidying, self._writing, self._reading:
             self._unusable = JournalUnusable(
                 f"the journal {self.place} is closed; nothing was recorded. Open it again."
             )

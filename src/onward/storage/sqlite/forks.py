@@ -1,0 +1,45 @@
+"""No fork in the middle of a transaction.
+
+A child gets a copy of every connection, and apsw closes them all when the child's interpreter ends. Closing an idle
+one is harmless. Closing one that was in a transaction takes that back in the log's shared index, where by then the
+parent's later transactions are: its journal was found malformed. So a fork waits until this process's journals rest.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final, Protocol
+from weakref import WeakSet
+
+# A transaction or a part of a checkpoint takes milliseconds. Longer is a fork from a signal handler that interrupted
+# one: waiting on would hang the process.
+_PATIENCE_S: Final = 5.0
+
+
+class Restful(Protocol):
+    """What can be brought to rest: by holding these locks, in this order."""
+
+    @property
+    def locks(self) -> tuple[threading.Lock, ...]: ...
+
+
+_open: WeakSet[Restful] = WeakSet()
+_held: list[threading.Lock] = []
+
+
+def watch(store: Restful) -> None:
+    """From now on forks wait for this store to be at rest."""
+    _open.add(store)
+
+
+def _rest() -> None:
+    _held.extend(lock for store in list(_open) for lock in store.locks if lock.acquire(timeout=_PATIENCE_S))
+
+
+def _go_on() -> None:
+    while _held:
+        _held.pop().release()
+
+
+os.register_at_fork(before=_rest, after_in_parent=_go_on, after_in_child=_go_on)
