@@ -1,9 +1,12 @@
 """Work that survives: loops, maps and workflows that continue where they stopped. Public names, nothing else."""
 
+from typing import TYPE_CHECKING
+
 from onward import aio
 from onward.api.connect import connect
 from onward.api.loop import each
-from onward.api.mapping import Failure, map
+from onward.api.mapping import map
+from onward.api.sinks import Jsonl, jsonl
 from onward.api.step import Step, step
 from onward.api.wait import (
     Current,
@@ -18,6 +21,7 @@ from onward.api.wait import (
     uuid4,
 )
 from onward.api.wait import where as current
+from onward.api.window import Failure
 from onward.api.workflow import Workflow, workflow
 from onward.core.errors import (
     AlreadyRunning,
@@ -37,9 +41,55 @@ from onward.core.errors import (
     UsageError,
 )
 
+if TYPE_CHECKING:
+    from onward.api.journal import Journal
+
 __all__ = [
-    "AlreadyRunning", "Current", "Diverged", "Failure", "JournalError", "JournalUnusable", "NotRecordable", "OnwardError",
-    "RunCancelled", "RunConflict", "RunError", "RunFailed", "RunNotFound", "RunStuck", "Step", "StepCrashed",
-    "StepFailed", "UsageError", "Workflow", "aio", "connect", "current", "each", "gather", "idempotency_key", "logger", "map",
-    "now", "progress", "rng", "sleep", "sleep_until", "step", "uuid4", "workflow",
+    "AlreadyRunning",
+    "Current",
+    "Diverged",
+    "Failure",
+    "Journal",
+    "JournalError",
+    "JournalUnusable",
+    "Jsonl",
+    "NotRecordable",
+    "OnwardError",
+    "RunCancelled",
+    "RunConflict",
+    "RunError",
+    "RunFailed",
+    "RunNotFound",
+    "RunStuck",
+    "Step",
+    "StepCrashed",
+    "StepFailed",
+    "UsageError",
+    "Workflow",
+    "aio",
+    "connect",
+    "current",
+    "each",
+    "gather",
+    "idempotency_key",
+    "jsonl",
+    "logger",
+    "map",
+    "now",
+    "progress",
+    "rng",
+    "sleep",
+    "sleep_until",
+    "step",
+    "uuid4",
+    "workflow",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Programs that only record need not pay for what looks at records.
+    if name == "Journal":
+        from onward.api.journal import Journal  # noqa: PLC0415  (see above)
+
+        return Journal
+    raise AttributeError(f"module `onward` has no attribute {name!r}")

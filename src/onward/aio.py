@@ -1,4 +1,5 @@
-"""The calls that must be awaited in async code: `await onward.aio.sleep(...)`, `onward.aio.gather(...)`, `onward.aio.now()`."""
+"""The calls that must be awaited in async code: `await onward.aio.sleep(...)`, `onward.aio.gather(...)`,
+`onward.aio.now()`."""
 
 from __future__ import annotations
 

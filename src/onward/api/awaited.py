@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onward.api import connect
 from onward.api.wait import branch_place, seconds_of, timestamp
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
 from onward.runtime import current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive_async
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 T = TypeVar("T")
 
@@ -63,7 +68,8 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
     place = current.here()
     unit = None if place is None else place.scope.next("gather")
     tasks = [
-        asyncio.ensure_future(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
+        asyncio.ensure_future(_in_branch(place, unit, number, branch))
+        for number, branch in enumerate(branches)
     ]
     try:
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,7 +84,9 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
     return results  # type: ignore[return-value]
 
 
-def _in_branch(place: Here | None, unit: str | None, number: int, branch: Awaitable[T]) -> Coroutine[Any, Any, T]:
+def _in_branch(
+    place: Here | None, unit: str | None, number: int, branch: Awaitable[T]
+) -> Coroutine[Any, Any, T]:
     async def run() -> T:
         if place is not None and unit is not None:
             inner = branch_place(place, unit, number)

@@ -11,14 +11,20 @@ import atexit
 import os
 import sys
 import threading
-import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from onward.api import ephemeral
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.storage.open import open_store
+
+if TYPE_CHECKING:
+    import tomllib
+else:
+    tomllib = Lazily("tomllib")
 
 Durability = Literal["machine", "process"]
 
@@ -63,6 +69,9 @@ def engine() -> Engine:
             store = open_store(resolved(url), durability=durability)
             _engine = Engine(store)
             observe.say_place(store.place)
+            doubt = ephemeral.warning(Path(store.place)) if store.place.startswith("/") else None
+            if doubt is not None:
+                observe.say(doubt)
         return _engine
 
 
@@ -87,7 +96,9 @@ def resolved(url: str) -> str:
         return url
     value = os.environ.get(url[4:])
     if not value:
-        raise UsageError(f"the journal's address is {url}, but the variable {url[4:]} is not set; nothing was opened")
+        raise UsageError(
+            f"the journal's address is {url}, but the variable {url[4:]} is not set; nothing was opened"
+        )
     return value
 
 
@@ -108,7 +119,9 @@ def _configured(root: Path) -> str | None:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{root / 'pyproject.toml'} cannot be read ({error}); nothing was opened") from error
     if url is not None and not isinstance(url, str):
-        raise UsageError(f"[tool.onward] url in {root / 'pyproject.toml'} is not a string; nothing was opened")
+        raise UsageError(
+            f"[tool.onward] url in {root / 'pyproject.toml'} is not a string; nothing was opened"
+        )
     return url
 
 
@@ -122,7 +135,7 @@ def _at_exit() -> None:
     try:
         disconnect()
     except Exception as error:  # the process ends: what was acknowledged is safe, the rest is said
-        print(f"onward: the journal could not be closed: {error}", file=sys.stderr)
+        sys.stderr.write(f"onward: the journal could not be closed: {error}\n")
 
 
 atexit.register(_at_exit)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 Work = Callable[[], Any]
 
@@ -41,7 +47,9 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(concurrency)
         self._futures: set[Future[Any]] = set()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"onward-{name[-20:]}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"onward-{name[-20:]}", daemon=True
+        )
         self._thread.start()
 
     def start(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Future[Any]:

@@ -1,6 +1,7 @@
 """How a process ends while a loop is open: politely on SIGTERM, and with the blame where an exception puts it.
 
-A generator cannot see the exception that leaves the body of its loop: `break`, `return` and `raise` all look alike. So an
+A generator cannot see the exception that leaves the body of its loop: `break`, `return` and `raise` all look
+alike. So an
 item left open is remembered, and if the program then ends with an exception that passed through that loop, the
 exception hook counts it against the item.
 """
@@ -8,15 +9,17 @@ exception hook counts it against the item.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
+import traceback
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from onward.core import codec
 from onward.core.decide import blamed
-from onward.core.errors import OnwardError, Unwind
+from onward.core.errors import OnwardError, StepFailed, Unwind
 from onward.core.model import Begun, Run
 from onward.runtime.engine import Engine
 
@@ -35,13 +38,14 @@ class Graceful:
         if not self._on:
             return
         Graceful._depth += 1
-        install_hook()
         for number in (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,):
             if signal.getsignal(number) is signal.SIG_DFL:
                 Graceful._replaced[number] = signal.SIG_DFL
                 signal.signal(number, _stop)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         if not self._on:
             return
         Graceful._depth -= 1
@@ -61,19 +65,24 @@ class _Left(NamedTuple):
     run: Run
     begun: tuple[Begun, ...]
     code: CodeType
+    line: int  # where in `code` the body was left
 
 
 _left: list[_Left] = []
 _hooked = False
 
 
-def left_open(engine: Engine, run: Run, begun: tuple[Begun, ...], code: CodeType) -> None:
-    """An item's body was left before its end, in the function `code`; why is not known yet."""
-    _left[:] = [*(one for one in _left if one.run.no != run.no), _Left(engine, run, begun, code)][-20:]
+def left_open(engine: Engine, run: Run, begun: tuple[Begun, ...], code: CodeType, line: int) -> None:
+    """An item's body was left before its end, at `line` of the function `code`; why is not known yet."""
+    _left[:] = [*(one for one in _left if one.run.no != run.no), _Left(engine, run, begun, code, line)][-20:]
 
 
 def install_hook() -> None:
-    """Look at the exception that ends the program, then pass it on to the hook that was there."""
+    """Look at the exception that ends the program, then pass it on to the hook that was there.
+
+    An error of onward's own is shown as its sentence and the line of the program it came from, without a
+    traceback through onward.
+    """
     global _hooked
     if _hooked:
         return
@@ -83,23 +92,39 @@ def install_hook() -> None:
     def hook(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, OnwardError):
             _blame(error, tb)
-        if isinstance(error, (OnwardError, Unwind)) and not error.__dict__.get("__notes__"):
-            print(f"onward: {error}", file=sys.stderr)
+        # StepFailed stands for an error of the program's own, whose traceback the person needs.
+        if isinstance(error, (OnwardError, Unwind)) and type(error) is not StepFailed:
+            sys.stderr.write(f"onward: {error}{_line_of(tb)}\n")
             return
         before(kind, error, tb)
 
     sys.excepthook = hook
 
 
+def _line_of(tb: TracebackType | None) -> str:
+    """The innermost line of the program itself that an error passed through."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    frames = [f for f in traceback.extract_tb(tb) if not f.filename.startswith("<")]
+    lines = [f for f in frames if not os.path.abspath(f.filename).startswith(ours)]
+    if not lines:
+        return ""
+    last = lines[-1]
+    return f"\n  {last.filename}, line {last.lineno}" + (f": {last.line}" if last.line else "")
+
+
 def _blame(error: Exception, tb: TracebackType | None) -> None:
-    codes = set()
+    lines = set()
     while tb is not None:
-        codes.add(tb.tb_frame.f_code)
+        lines.add((tb.tb_frame.f_code, tb.tb_lineno))
         tb = tb.tb_next
     for left in _left:
-        if left.code in codes:
+        # The line too: an error further down in the function is no fault of an item that a `break` left.
+        if (left.code, left.line) in lines:
             # Whatever goes wrong here, the program's own error is what the person must see.
             with contextlib.suppress(Exception):
                 now = left.engine.store.now()
                 left.engine.committer.commit(blamed(left.run, left.begun, codec.encode_error(error), now=now))
     _left.clear()
+
+
+install_hook()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import threading
 import uuid
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import TYPE_CHECKING
 
 from onward.api.connect import project_root
-from onward.core import limits
+from onward.core import keys, limits
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Lazily("hashlib")
 
 _sites: dict[str, tuple[str, int]] = {}
 _lock = threading.Lock()
@@ -22,8 +28,27 @@ def checked_name(name: str) -> str:
     """`name`, if it can stand as the name of a run or step."""
     given: object = name
     if not isinstance(given, str) or not 0 < len(name) <= limits.NAME_CHARS or not name.isprintable():
-        raise UsageError(f"a name is a printable str of 1 to {limits.NAME_CHARS} characters, not {str(name)[:60]!r}")
+        raise UsageError(
+            f"a name is a printable str of 1 to {limits.NAME_CHARS} characters, not {str(name)[:60]!r}"
+        )
+    if keys.SEPARATOR in name:
+        raise UsageError(f"a name does not contain {keys.SEPARATOR!r}, which separates names: {name[:60]!r}")
     return name
+
+
+def checked_options(key: object, total: object, **amounts: object) -> None:
+    """Refuse what cannot be the `key=`, the `total=` or an amount of time of a loop or map."""
+    if key is not None and not callable(key):
+        raise UsageError(
+            f"key= takes a function, such as key=lambda item: item.id, not {key!r}; nothing was started"
+        )
+    if total is not None and (type(total) is not int or total < 0):
+        raise UsageError(f"total= takes a whole number from 0 on, not {total!r}; nothing was started")
+    for name, amount in amounts.items():
+        if amount is not None and (
+            isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 0
+        ):
+            raise UsageError(f"{name}= takes a number from 0 on, not {amount!r}; nothing was started")
 
 
 def loop_name(given: str | None, frame: FrameType, what: str) -> str:
@@ -34,7 +59,8 @@ def loop_name(given: str | None, frame: FrameType, what: str) -> str:
     path = Path(code.co_filename)
     if code.co_filename.startswith("<") or not path.is_file() or "ipykernel" in code.co_filename:
         raise UsageError(
-            f'onward.{what} cannot tell which loop this is, because its code stands in no file; give it a name: onward.{what}(..., name="...")'
+            f"onward.{what} cannot tell which loop this is, because its code stands in no file; give it a "
+            f'name: onward.{what}(..., name="...")'
         )
     path = path.resolve()
     root = project_root(path.parent)
@@ -50,7 +76,8 @@ def _one_site(name: str, code: CodeType, line: int, what: str) -> None:
         known = _sites.setdefault(name, (code.co_filename, line))
     if known != (code.co_filename, line):
         raise UsageError(
-            f"there are two onward.{what} in {name.partition(':')[2]} (lines {known[1]} and {line}), which could not be told "
+            f"there are two onward.{what} in {name.partition(':')[2]} (lines {known[1]} and {line}), which "
+            "could not be told "
             f'apart after a crash; nothing was started. Give the second one a name: onward.{what}(..., name="...")'
         )
 

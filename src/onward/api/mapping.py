@@ -2,70 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
-import threading
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from onward.api import connect
 from onward.api.crew import Crew, LoopThread, Tasks, Threads
-from onward.api.endings import Graceful
-from onward.api.identity import loop_name
-from onward.api.loop import Source
-from onward.api.opening import IfRunning, obtain, outward, wanted
+from onward.api.identity import checked_name, checked_options, loop_name
+from onward.api.opening import IfRunning, obtain, wanted
+from onward.api.source import Source
 from onward.api.step import RetryOptions, Step, function_name, policy_of
 from onward.api.wait import refuse_in_loop
-from onward.core import limits
-from onward.core.errors import RunFailed, StepCrashed, Unwind, UsageError
+from onward.api.window import Failure, OnError, Settings, Window
+from onward.core.errors import RunCancelled, UsageError
 from onward.core.model import Run
-from onward.core.retry import Policy
 from onward.runtime import current, observe
 from onward.runtime.drive import drive, drive_async
-from onward.runtime.effects import Outcome
-from onward.runtime.engine import Engine
 from onward.runtime.items import Items, length
-from onward.runtime.progress import Progress
-from onward.runtime.session import Session, Unit, recorded_error
 
 T = TypeVar("T")
 R = TypeVar("R")
-OnError = Literal["raise", "continue"]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure(Generic[T]):
-    """What a map yields for an item that failed for good, with `on_error="continue"`."""
-
-    item: T
-    key: str
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a map runs."""
-
-    concurrency: int
-    on_error: OnError
-    as_completed: bool
-    policy: Policy
-    if_running: IfRunning
-    max_age_s: float | None
-    fresh: bool
-
-    def __post_init__(self) -> None:
-        if type(self.concurrency) is not int or not 1 <= self.concurrency <= limits.MAP_CONCURRENCY:
-            raise UsageError(
-                f"concurrency={self.concurrency!r} is not possible: give a whole number from 1 to {limits.MAP_CONCURRENCY:,}; "
-                f"nothing was started"
-            )
-        if self.on_error not in ("raise", "continue"):
-            raise UsageError(f'on_error={self.on_error!r} is not possible: give "raise" or "continue"; nothing was started')
 
 
 @overload
@@ -157,17 +114,20 @@ def map(
         for page in onward.map(scrape, venues, concurrency=20, max_attempts=3, on_error="continue"):
             ...
 
-    Each result is on disk before it is yielded; an interrupted pass yields what is recorded and does only the rest. `fn` is
+    Each result is on disk before it is yielded; an interrupted pass yields what is recorded and does only the
+    rest. `fn` is
     a sync function (run in threads) or an async one (run in an event loop); iterate with `for` or `async for`. Retries
     follow the options of `onward.step`. The first item that fails for good raises its error once those in flight have
-    come to rest; with `on_error="continue"` a Failure is yielded in its place. Called again, the failed ones are retried.
+    come to rest; with `on_error="continue"` a Failure is yielded in its place. Called again, the failed ones
+    are retried.
     """
     policy = policy_of(options, fn.policy if isinstance(fn, Step) else None)
+    checked_options(key, total, max_age=max_age)
     settings = Settings(concurrency, on_error, as_completed, policy, if_running, max_age, fresh)
     if not hasattr(items, "__iter__") and not hasattr(items, "__aiter__"):
         raise UsageError(f"onward.map needs something to iterate over, not a {type(items).__qualname__}")
     nested = current.peek() is not None
-    run_name = name or "" if nested else loop_name(name, sys._getframe(1), "map")
+    run_name = loop_name(name, sys._getframe(1), "map") if not nested else checked_name(name) if name else ""
     plain = fn.fn if isinstance(fn, Step) and fn._key is None else fn
     return Map(plain, function_name(plain, None, "map"), items, run_name, key, total, settings)
 
@@ -197,37 +157,55 @@ class Map(Generic[R]):
         return self._sync(self._begin())
 
     def __aiter__(self) -> AsyncIterator[R]:
-        return self._async(self._begin())
+        window = self._begin()
+        return AsyncResults(window, self._async(window))
 
     def __del__(self) -> None:
         if not self.__dict__.get("_used", True):
-            observe.say("an onward.map(...) was never iterated over, so nothing was done; use `for result in onward.map(...)`")
+            observe.say(
+                "an onward.map(...) was never iterated over, so nothing was done; use `for result in onward.map(...)`"
+            )
 
-    def _begin(self) -> _Window | None:
+    def _begin(self) -> Window | None:
         if self._used:
             raise UsageError("an onward.map(...) is iterated once; call onward.map again for another pass")
         self._used = True
         engine, settings = connect.engine(), self._settings
-        place = current.here()
+        place = current.here(begins_run=True)
         if place is not None:
             prefix = place.scope.next(f"map:{self._name}" if self._name else "map") + "/"
             items = Items(
-                engine, place.session, prefix=prefix, name=self._fn_name, policy=settings.policy, key=self._key, nested=True
+                engine,
+                place.session,
+                prefix=prefix,
+                name=self._fn_name,
+                policy=settings.policy,
+                key=self._key,
+                nested=True,
             )
-            return _Window(engine, place.session, items, self._fn, settings, nested=True)
+            return Window(engine, place.session, items, self._fn, settings, nested=True)
         want = wanted("map", self._name, f"map:{self._name}", total=self._total)
         session = obtain(
             engine, want, if_running=settings.if_running, max_age_s=settings.max_age_s, fresh=settings.fresh
         )
+        ended = isinstance(session, Run)
         if isinstance(session, Run):
-            return None
+            if session.state == "cancelled":
+                raise RunCancelled(session.id)
+            session = engine.ended(session)  # another process has done it meanwhile: its results are given
         session.total = self._total
         items = Items(
-            engine, session, prefix="map/", name=self._fn_name, policy=settings.policy, key=self._key, nested=False
+            engine,
+            session,
+            prefix="map/",
+            name=self._fn_name,
+            policy=settings.policy,
+            key=self._key,
+            nested=False,
         )
-        return _Window(engine, session, items, self._fn, settings, nested=False)
+        return Window(engine, session, items, self._fn, settings, nested=ended)
 
-    def _sync(self, window: _Window | None) -> Iterator[R]:
+    def _sync(self, window: Window | None) -> Iterator[R]:
         if window is None:
             return
         is_async = inspect.iscoroutinefunction(self._fn)
@@ -253,11 +231,13 @@ class Map(Generic[R]):
             drive(window.verdict_flow(), window.engine, window.session)
             window.complete = True
 
-    async def _async(self, window: _Window | None) -> AsyncIterator[R]:
+    async def _async(self, window: Window | None) -> AsyncIterator[R]:
         if window is None:
             return
         is_async = inspect.iscoroutinefunction(self._fn)
-        crew: Any = Tasks(self._settings.concurrency) if is_async else Threads(self._settings.concurrency, self._name)
+        crew: Any = (
+            Tasks(self._settings.concurrency) if is_async else Threads(self._settings.concurrency, self._name)
+        )
         source: Source[Any] = Source(self._items)
         with window.open(crew):
             more = True
@@ -280,228 +260,18 @@ class Map(Generic[R]):
             window.complete = True
 
 
-class _Slot:
-    """One position of the results: an item, and the future of its outcome."""
+class AsyncResults(Generic[R]):
+    """The results for `async for`. Dropped by a `break`, it gives the run back at once; a generator would linger."""
 
-    __slots__ = ("future", "item", "key")
+    def __init__(self, window: Window | None, results: AsyncIterator[R]) -> None:
+        self._window, self._results = window, results
 
-    def __init__(self, item: Any, key: str, future: Future[Any]) -> None:
-        self.item, self.key, self.future = item, key, future
-
-
-class _Window:
-    """The items between the source and the consumer: begun ones, and results not yet taken."""
-
-    def __init__(
-        self, engine: Engine, session: Session, items: Items, fn: Callable[..., Any], settings: Settings, *, nested: bool
-    ) -> None:
-        self.engine, self.session, self.items, self.fn, self.settings = engine, session, items, fn, settings
-        self.nested = nested
-        self.complete = False
-        self.failed = 0
-        self._is_async = inspect.iscoroutinefunction(fn)
-        self._slots: deque[_Slot] = deque()
-        self._shared: dict[str, Future[Any]] = {}
-        self._ended = threading.Condition()
-        self._open_count = 0
-        self._completed: deque[_Slot] = deque()
-        self._ahead: deque[Any] = deque()
-        self._known = nested or session.done == 0
-        self._waker: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._crew: Any = None
-        self._graceful = Graceful()
-        self._progress = None if nested else Progress(session.run.name, kept=session.done, total=session.total)
-        # After a death with several in flight, or one that left no trace, the first ones run alone: only a crash of a
-        # unit that was alone convicts it.
-        self._alone = 0 if nested else self._suspects()
-
-    def _suspects(self) -> int:
-        suspicious = any(b.suspect or b.crashes for b in self.session.begun.values())
-        stalled = self.session.blame_first() > 0
-        return self.settings.concurrency if suspicious or stalled else 0
-
-    # -- life -----------------------------------------------------------------------------------------------------
-
-    def open(self, crew: Any) -> _Window:
-        self._crew = crew
+    def __aiter__(self) -> AsyncResults[R]:
         return self
 
-    def __enter__(self) -> None:
-        if not self.nested:
-            self._graceful.__enter__()
+    async def __anext__(self) -> R:
+        return await anext(self._results)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
-        self._crew.stop()
-        if self.nested:
-            return
-        try:
-            if not self.complete and self.session.unwinding is None:
-                self._give_back(error)
-        finally:
-            self.engine.let_go(self.session)
-            self._graceful.__exit__(None, None, None)
-            if self._progress is not None:
-                self._progress.finish(done=self.session.done, failed=self.failed, complete=self.complete)
-        if isinstance(error, Unwind):
-            raise outward(error, self.session) from error.__cause__
-
-    def _give_back(self, error: BaseException | None) -> None:
-        try:
-            if isinstance(error, Exception):
-                flow = self.session.finish(Outcome(None, error, 0.0, 0.0))
-                drive(flow, self.engine, self.session)
-            else:
-                drive(self.session.release(), self.engine, self.session)
-        except Unwind:
-            return  # the journal or the lease is gone: the next pass continues from what is recorded
-        except Exception as same:
-            if same is not error:
-                raise
-
-    def verdict_flow(self) -> Any:
-        return self._verdict() if not self.nested else _nothing()
-
-    def _verdict(self) -> Any:
-        run = self.session.run
-        outcome = Outcome(None, None, 0.0, 0.0)
-        if self.failed:
-            what = "1 item" if self.failed == 1 else f"{self.failed:,} items"
-            outcome = Outcome(None, RunFailed(run.id, f"{what} failed; `onward show {run.id}` says which"), 0.0, 0.0)
-        try:
-            yield from self.session.finish(outcome)
-        except RunFailed:
-            observe.say(f"{run.name}: {self.failed:,} failed; the same call again retries only those")
-
-    # -- taking items in ------------------------------------------------------------------------------------------
-
-    def has_room(self) -> bool:
-        """Whether more items should be begun: the crew has work for a while, and results do not pile up."""
-        concurrency = self.settings.concurrency
-        if self._alone:
-            return self._open_count == 0
-        return self._open_count < 2 * concurrency and len(self._slots) < 2 * concurrency + limits.MAP_BUFFER
-
-    def admit(self, raw: Any) -> None:
-        """Take the next item of the source; it waits until it is clear that this is the list of the run."""
-        if self._known:
-            self._take(raw)
-            return
-        self._ahead.append(raw)
-        if self.items.is_known(raw):
-            self._known = True
-            while self._ahead:
-                self._take(self._ahead.popleft())
-        elif len(self._ahead) >= limits.STRANGERS:
-            raise self.items.another_list(len(self._ahead))
-
-    def no_more(self) -> None:
-        if self._ahead:
-            raise self.items.another_list(len(self._ahead))
-
-    def _take(self, item: Any) -> None:
-        key, standing = self.items.take(item)
-        future = self._shared.get(key)
-        if future is None:
-            if standing == "done" or (standing == "failed" and self._keeps_failures()):
-                future = self._recorded(key)
-            else:
-                future = self._begin(item, key)
-        slot = _Slot(item, key, future)
-        self._slots.append(slot)
-        if self.settings.as_completed:
-            future.add_done_callback(lambda _: self._completed.append(slot))
-
-    def _keeps_failures(self) -> bool:
-        return self.nested or self.settings.on_error == "continue"
-
-    def _recorded(self, key: str) -> Future[Any]:
-        session = self.session
-        entry = session.recorded.get(key) if self.nested else self.engine.store.outcome(session.run.no, key)
-        assert entry is not None, "it was just recognised"
-        future: Future[Any] = Future()
-        if entry.state == "done":
-            future.set_result(session.replay(entry))
-        else:
-            future.set_exception(recorded_error(entry))
-        return future
-
-    def _begin(self, item: Any, key: str) -> Future[Any]:
-        self.items.recall(key)
-        unit = Unit(key, "item", self.items.name, self.settings.policy, certain_start=self._alone > 0)
-        self._alone = max(0, self._alone - 1)
-        with self._ended:
-            self._open_count += 1
-        work = self._work_async if self._is_async else self._work
-        future: Future[Any] = self._crew.start(lambda: work(unit, item))
-        self._shared[key] = future
-        future.add_done_callback(lambda _: self._end(key))
-        return future
-
-    def _work(self, unit: Unit, item: Any) -> Any:
-        value = drive(self.session.perform(unit, self.fn, (item,), {}), self.engine, self.session)
-        self.items.ended(unit.key)
-        return value
-
-    async def _work_async(self, unit: Unit, item: Any) -> Any:
-        value = await drive_async(self.session.perform(unit, self.fn, (item,), {}), self.engine, self.session)
-        self.items.ended(unit.key)
-        return value
-
-    def _end(self, key: str) -> None:
-        with self._ended:
-            self._open_count -= 1
-            self._shared.pop(key, None)
-            self._ended.notify_all()
-            if self._waker is not None:
-                loop, event = self._waker
-                loop.call_soon_threadsafe(event.set)
-
-    # -- giving results out ---------------------------------------------------------------------------------------
-
-    def empty(self) -> bool:
-        return not self._slots
-
-    def ready(self) -> bool:
-        if self.settings.as_completed:
-            return bool(self._completed)
-        return bool(self._slots) and self._slots[0].future.done()
-
-    def wait(self) -> None:
-        with self._ended:
-            if not self.ready():
-                # Bounded: a completed slot may be noted a moment after its future has ended.
-                self._ended.wait(0.05)
-
-    async def wait_async(self) -> None:
-        if self._waker is None:
-            self._waker = (asyncio.get_running_loop(), asyncio.Event())
-        event = self._waker[1]
-        event.clear()
-        if not self.ready():
-            try:
-                await asyncio.wait_for(event.wait(), 0.05)
-            except TimeoutError:
-                return
-
-    def pop(self) -> Any:
-        if self.settings.as_completed:
-            slot = self._completed.popleft()
-            self._slots.remove(slot)
-        else:
-            slot = self._slots.popleft()
-        error = slot.future.exception()
-        if self._progress is not None:
-            self._progress.update(done=self.session.done, failed=self.failed + (error is not None))
-        if error is None:
-            return slot.future.result()
-        if not isinstance(error, Exception) or self.settings.on_error == "raise":
-            raise error
-        self.failed += 1
-        if isinstance(error, StepCrashed):
-            observe.say(f"item {slot.key} parked after repeated crashes; the pass goes on")
-        return Failure(slot.item, slot.key.partition("/")[2], error)
-
-
-def _nothing() -> Any:
-    return
-    yield
+    def __del__(self) -> None:
+        if self._window is not None:
+            self._window.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -15,14 +16,14 @@ from onward.core.errors import (
     Diverged,
     JournalError,
     LeaseLost,
-    OnwardError,
     RunCancelled,
     RunConflict,
     RunError,
     Stopped,
     Unwind,
+    UsageError,
 )
-from onward.core.model import Entry, Run, RunKind
+from onward.core.model import CLOSED, Entry, Run, RunKind
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
@@ -31,51 +32,78 @@ IfRunning = Literal["raise", "wait"]
 
 # How often a caller that waits for another process looks (seconds).
 _LOOK_S = 0.05
+# A run in one of these states comes to an end by itself, or when its next caller claims it.
+_GOING_ON = ("running", "pending", "waiting")
 _freshened: set[str] = set()
 
 
-def wanted(kind: RunKind, name: str, identity: str, *, args: str | None = None, total: int | None = None) -> Run:
+def wanted(
+    kind: RunKind, name: str, identity: str, *, args: str | None = None, total: int | None = None
+) -> Run:
     """The run that would be begun if there is no unfinished one of this identity."""
-    return Run(
-        fresh_id(name), kind, name, identity, args=args, total=total, command=command_line()
-    )
+    return Run(fresh_id(name), kind, name, identity, args=args, total=total, command=command_line())
 
 
 def obtain(
-    engine: Engine, want: Run, *, if_running: IfRunning = "raise", max_age_s: float | None = None, fresh: bool = False
+    engine: Engine,
+    want: Run,
+    *,
+    if_running: IfRunning = "raise",
+    max_age_s: float | None = None,
+    fresh: bool = False,
+    unwanted: threading.Event | None = None,
 ) -> Session | Run:
     """A session on the unfinished run of this identity, or on a new one.
 
-    Returns the ended Run instead if another process had it and `if_running="wait"` waited for its end.
+    Returns the ended Run instead if another process had it and `if_running="wait"` waited for its end. Setting
+    `unwanted` ends that wait.
     """
     if if_running not in ("raise", "wait"):
-        raise OnwardError(f'if_running={if_running!r} is not possible; give "raise" or "wait"')
+        raise UsageError(
+            f'if_running={if_running!r} is not possible: give "raise" or "wait"; nothing was started'
+        )
     fresh = fresh or _freshen(want.identity)
     waited: Run | None = None
     while True:
         run = engine.store.open_run(want.identity)
         if run is None:
-            if waited is not None:
-                return engine.store.run(waited.id) or waited
-            session = engine.open(want)
-            if session is not None:
-                return session
+            got = _begun(engine, want) if waited is None else engine.store.run(waited.id) or waited
+            if got is not None:
+                return got
             continue
-        if max_age_s is not None and engine.store.now() - run.created_at > max_age_s and not fresh:
+        if fresh and _set_aside(engine, run, want):
+            continue
+        if not fresh and max_age_s is not None and engine.store.now() - run.created_at > max_age_s:
             raise _too_old(engine, run, max_age_s)
-        if fresh and _cancel(engine, run):
-            continue
-        session = None if waited is not None and run.state != "running" else engine.claim(run, _reopen(engine))
+        if waited is not None and run.state not in _GOING_ON:
+            return run  # what it came to: failed, or somebody stopped it
+        session = engine.claim(run, _reopen(engine))
         if session is not None:
             _say_continuing(engine, run, session)
             return session
-        current = engine.store.run(run.id)
-        if current is None or current != run:
-            continue  # it moved between the read and the claim
-        if run.owner == engine.owner or if_running == "raise":
-            raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
-        waited = run
-        time.sleep(_LOOK_S)
+        if engine.store.run(run.id) == run:  # else it moved between the read and the claim
+            given_up = unwanted is not None and unwanted.is_set()
+            waited = _await(engine, run, waited, "raise" if given_up else if_running)
+
+
+def _begun(engine: Engine, want: Run) -> Session | Run | None:
+    """The new run; None if another one of its identity came first and is to be looked at."""
+    session = engine.open(want)
+    if session is not None:
+        return session
+    ended = engine.store.run(want.id)
+    # The id was given, and somebody else has brought that run to its end meanwhile.
+    return ended if ended is not None and ended.state in CLOSED else None
+
+
+def _await(engine: Engine, run: Run, waited: Run | None, if_running: IfRunning) -> Run:
+    """Wait a moment for the holder of `run`, if that is wanted and somebody else."""
+    if if_running == "raise" or engine.held_here(run):  # a thread that waits for itself would wait for ever
+        raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
+    if waited is None:
+        observe.say(f"{run.name} is running already ({engine.holder(run)}); waiting for it")
+    time.sleep(_LOOK_S)
+    return run
 
 
 def _freshen(identity: str) -> bool:
@@ -86,7 +114,8 @@ def _freshen(identity: str) -> bool:
     return True
 
 
-def _cancel(engine: Engine, run: Run) -> bool:
+def _set_aside(engine: Engine, run: Run, want: Run) -> bool:
+    """Cancel an unfinished run that nobody executes, so that `want` can begin."""
     if run.state == "running" and not engine.is_dead(run):
         return False
     change = acted(run, "cancelled", by="--fresh", now=engine.store.now())
@@ -94,10 +123,12 @@ def _cancel(engine: Engine, run: Run) -> bool:
         return False
     engine.committer.commit(change)
     observe.say(f"{run.name}: the unfinished run {run.id} was cancelled, starting afresh")
+    if run.id == want.id:
+        engine.store.delete(run.no)  # a run with `id=` can only begin afresh under the same id
     return True
 
 
-def _reopen(engine: Engine) -> "Reopen":
+def _reopen(engine: Engine) -> Reopen:
     return Reopen(engine)
 
 
@@ -111,7 +142,7 @@ class Reopen:
         if run.state != "failed":
             return ()
         if run.kind != "workflow":
-            return self._engine.store.failed_items(run.no)
+            return () if self._broke_off(run) else self._engine.store.failed_items(run.no)
         entries = self._engine.store.entries(run.no)
         marks = [e for e in entries if e.kind == "mark" and e.name == "raised" and e.value]
         if not marks or marks[-1].value is None:
@@ -119,6 +150,13 @@ class Reopen:
         keys = set(codec.decode(marks[-1].value))
         latest = {e.key: e for e in entries if e.key in keys}
         return [e for e in latest.values() if e.state == "failed"]
+
+    def _broke_off(self, run: Run) -> bool:
+        """Whether the last pass was ended by an exception of its own: it goes on before what it parked is retried."""
+        store = self._engine.store
+        latest = store.entries(run.no, after=store.last_seq(run.no) - 50)
+        marks = [entry.name for entry in latest if entry.kind == "mark"]
+        return bool(marks) and marks[-1] == "released"
 
 
 def _say_continuing(engine: Engine, run: Run, session: Session) -> None:
@@ -144,10 +182,16 @@ def _too_old(engine: Engine, run: Run, max_age_s: float) -> RunConflict:
 def outward(signal: Unwind, session: Session) -> BaseException:
     """What the caller of a direct call sees of a signal that ended its run."""
     cause = signal.__cause__
-    if isinstance(signal, Stopped) and isinstance(cause, (Diverged, JournalError)):
+    if isinstance(signal, Stopped) and isinstance(cause, (Diverged, JournalError, RunConflict)):
         return cause
     if isinstance(signal, Stopped):
-        return RunCancelled(session.run.id) if session.asked == "cancel" else RunError(session.run.id, str(signal))
+        return (
+            RunCancelled(session.run.id)
+            if session.asked == "cancel"
+            else RunError(session.run.id, str(signal))
+        )
     if isinstance(signal, LeaseLost):
-        return RunError(session.run.id, f"{signal}; what it had recorded is kept and the new holder continues it")
+        return RunError(
+            session.run.id, f"{signal}; what it had recorded is kept and the new holder continues it"
+        )
     return signal

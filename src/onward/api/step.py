@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from onward.api import connect
 from onward.api.identity import checked_name
-from onward.core import codec, limits
+from onward.core import codec
 from onward.core.errors import UsageError
 from onward.core.retry import Exceptions, Policy
 from onward.runtime import current
-from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.session import Unit
 
@@ -62,18 +61,23 @@ def policy_of(options: StepOptions | RetryOptions, base: Policy | None = None) -
         return Policy(**fields)
     except TypeError:
         unknown = sorted(set(options) - set(StepOptions.__annotations__))
-        raise UsageError(f"there is no option {', '.join(unknown)}; there are {', '.join(StepOptions.__annotations__)}") from None
+        raise UsageError(
+            f"there is no option {', '.join(unknown)}; there are {', '.join(StepOptions.__annotations__)}"
+        ) from None
 
 
 def function_name(fn: Callable[..., Any], given: str | None, what: str) -> str:
     """The registered name of a step or workflow; refuses what cannot be one."""
     if isinstance(fn, (staticmethod, classmethod)):
         raise UsageError(f"put @{type(fn).__name__} above @onward.{what}, not below it")
-    if not callable(fn) or isinstance(fn, type):
-        raise UsageError(f"@onward.{what} goes on a function or method, not on {fn!r}")
+    target: object = fn
+    if not callable(target) or (isinstance(target, type) and what != "map"):
+        goes_on = "onward.map takes" if what == "map" else f"@onward.{what} goes on"
+        raise UsageError(f"{goes_on} a function or method, not {fn!r}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise UsageError(
-            f"{getattr(fn, '__qualname__', fn)} is a generator, whose values cannot be recorded one by one; return a list, "
+            f"{getattr(fn, '__qualname__', fn)} is a generator, whose values cannot be recorded one by one; "
+            "return a list, "
             f"or loop over it with onward.each"
         )
     qualified: str = getattr(fn, "__qualname__", type(fn).__qualname__)
@@ -87,6 +91,7 @@ class Arguments:
         parameters = list(inspect.signature(fn).parameters.values())
         plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._names = [p.name for p in plain]
+        self._positional_only = {p.name for p in plain if p.kind is p.POSITIONAL_ONLY}
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def fingerprint(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int = 0) -> bytes:
@@ -103,11 +108,19 @@ class Arguments:
             return codec.fingerprint((*kept, *args[len(names) :]))
         return codec.fingerprint([extra, kept, list(args[len(names) :]), rest])
 
+    def is_left_out(self, name: str, value: Any) -> bool:
+        """Whether a call with this argument means the same without it."""
+        return name not in self._positional_only and self._is_default(name, value)
+
     def _is_default(self, name: str, value: Any) -> bool:
         default = self._defaults.get(name, _NOTHING)
         if default is value:
             return True
-        return type(default) is type(value) and isinstance(value, (str, int, float, bytes)) and bool(default == value)
+        return (
+            type(default) is type(value)
+            and isinstance(value, (str, int, float, bytes))
+            and bool(default == value)
+        )
 
 
 _NOTHING = object()
@@ -135,17 +148,18 @@ class Step(Generic[P, R]):
             actual, skip = (self._bound, *args), 1
         if place is None:
             return self.fn(*actual, **kwargs)
-        unit = Unit(
-            place.scope.next(self.name) if self._key is None else place.scope.named(self.name, self._key),
-            "step",
-            self.name,
-            self.policy,
-            self._arguments.fingerprint(actual, kwargs, skip),
-        )
-        flow = place.session.perform(unit, self.fn, actual, kwargs)
+        session = place.session
+        key = place.scope.next(self.name) if self._key is None else place.scope.named(self.name, self._key)
+        fingerprint = self._arguments.fingerprint(actual, kwargs, skip)
+        if not self.is_async:
+            entry = session.recalled(key, "step", self.name, fingerprint)
+            if entry is not None:
+                return session.replay(entry)  # type: ignore[no-any-return]
+        unit = Unit(key, "step", self.name, self.policy, fingerprint)
+        flow = session.perform(unit, self.fn, actual, kwargs)
         if self.is_async:
-            return drive_async(flow, connect.engine(), place.session)  # type: ignore[return-value]
-        return drive(flow, connect.engine(), place.session)  # type: ignore[no-any-return]
+            return drive_async(flow, connect.engine(), session)  # type: ignore[return-value]
+        return drive(flow, connect.engine(), session)  # type: ignore[no-any-return]
 
     def options(self, *, key: str | None = None, **options: Unpack[StepOptions]) -> Step[P, R]:
         """The same step with other options; `key` names this call in its scope instead of its count."""
@@ -182,7 +196,8 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]
 
     Sync and async functions and methods. `max_attempts` counts exceptions (default 1), `max_crashes` deaths of the
     process in the step (default 3). Between attempts: exponential back-off from `backoff` to `backoff_max` seconds with
-    full jitter, or what the exception's `Retry-After` asks; `retry_on` and `give_up_on` choose exceptions. A result that
+    full jitter, or what the exception's `Retry-After` asks; `retry_on` and `give_up_on` choose exceptions. A
+    result that
     cannot be recorded fails the step with NotRecordable and is not retried. Not promised: that an unrecorded execution
     leaves no trace; pass `onward.idempotency_key()` to services that can recognise repeats.
     """
@@ -192,4 +207,3 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]
         return Step(fn, function_name(fn, options.get("name"), "step"), policy)
 
     return make if fn is None else make(fn)
-

@@ -6,13 +6,11 @@ import contextvars
 import datetime as dt
 import logging
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from onward.api import connect
 from onward.core.errors import BlockingCall, UsageError
@@ -103,8 +101,8 @@ def gather(*branches: Callable[[], T]) -> list[T]:
 
         a, b = onward.gather(lambda: charge(order), lambda: reserve(order))
 
-    Each branch names its steps apart from the others, so their order does not matter. All branches come to rest before the
-    first error, by order of arguments, is raised. Inside an event loop use `onward.aio.gather`.
+    Each branch names its steps apart from the others, so their order does not matter. All branches come to rest
+    before the first error, by order of arguments, is raised. Inside an event loop use `onward.aio.gather`.
     """
     refuse_in_loop("onward.gather", "await onward.aio.gather(...)")
     for branch in branches:
@@ -115,7 +113,9 @@ def gather(*branches: Callable[[], T]) -> list[T]:
         return []
     unit = None if place is None else place.scope.next("gather")
     with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
-        futures = [pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)]
+        futures = [
+            pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
+        ]
     return [future.result() for future in futures]
 
 
@@ -141,8 +141,7 @@ def branch_place(place: Here, unit: str, number: int) -> Here:
 # -- facts ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(NamedTuple):
     """Where the calling code stands."""
 
     run_id: str
@@ -186,14 +185,19 @@ class _Adapter(logging.LoggerAdapter[logging.Logger]):
         place = current.peek()
         if place is not None:
             extra = dict(kwargs.get("extra") or {})
-            extra.update(run_id=place.session.run.id, workflow=place.session.run.name, step=place.key, attempt=place.attempt)
+            extra.update(
+                run_id=place.session.run.id,
+                workflow=place.session.run.name,
+                step=place.key,
+                attempt=place.attempt,
+            )
             kwargs["extra"] = extra
         return msg, kwargs
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (the name is that of the standard library)
         """Silent in the body of a workflow as long as it replays what is recorded."""
         place = current.peek()
-        if place is not None and not place.inside_step and place.session.is_replaying():
+        if place is not None and not place.inside_step and place.session.is_replaying(place.key):
             return False
         return super().isEnabledFor(level)
 
@@ -204,4 +208,3 @@ logger = _Adapter(logging.getLogger("onward.run"), {})
 def refuse_in_loop(what: str, instead: str) -> None:
     if current.running_task() is not None:
         raise BlockingCall(what, instead)
-

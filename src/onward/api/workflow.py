@@ -6,10 +6,10 @@ import copy
 import functools
 import inspect
 import string
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from onward.api import connect
 from onward.api.endings import Graceful
@@ -18,13 +18,19 @@ from onward.api.opening import IfRunning, obtain, outward, wanted
 from onward.api.step import Arguments, function_name
 from onward.core import codec, limits
 from onward.core.errors import NotRecordable, RunCancelled, RunConflict, RunFailed, Unwind, UsageError
+from onward.core.lazily import Lazily
 from onward.core.model import Run
 from onward.core.retry import Policy
 from onward.runtime import current, observe
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
-from onward.runtime.session import Session, Unit, recorded_error
+from onward.runtime.session import Session, Unit
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +56,7 @@ class Workflow(Generic[P, R]):
         self._fresh = self._replace = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        place = current.here()
+        place = current.here(begins_run=True)
         actual: tuple[Any, ...] = args if self._bound is _NOTHING else (self._bound, *args)
         if place is not None:
             return self._inside(place, actual, kwargs)  # type: ignore[no-any-return]
@@ -62,20 +68,28 @@ class Workflow(Generic[P, R]):
         self,
         *,
         id: str | None = None,
-        if_running: IfRunning = "raise",
+        if_running: IfRunning | None = None,
         max_age: float | None = None,
-        fresh: bool = False,
-        replace: bool = False,
+        fresh: bool | None = None,
+        replace: bool | None = None,
     ) -> Workflow[P, R]:
         """The same workflow, called in another way.
 
-        With `id` a run is idempotent: the same id continues it, or returns its recorded result; `{name}` in it stands for
+        With `id` a run is idempotent: the same id continues it, or returns its recorded result; `{name}` in it
+        stands for
         an argument. The same id with other arguments raises RunConflict unless `replace`. `if_running="wait"` waits for
-        another process that executes the run. `max_age` (seconds) refuses to continue an older run, `fresh` sets it aside.
+        another process that executes the run. `max_age` (seconds) refuses to continue an older run, `fresh`
+        sets it aside.
         """
         other = copy.copy(self)
-        other._id, other._if_running, other._max_age_s = id, if_running, max_age
-        other._fresh, other._replace = fresh, replace
+        given = {
+            "_id": id,
+            "_if_running": if_running,
+            "_max_age_s": max_age,
+            "_fresh": fresh,
+            "_replace": replace,
+        }
+        other.__dict__.update({name: value for name, value in given.items() if value is not None})
         return other
 
     @overload
@@ -97,11 +111,15 @@ class Workflow(Generic[P, R]):
     def _inside(self, place: Here, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if place.inside_step:
             raise UsageError(
-                f"workflow `{self.name}` was called inside step `{place.key}`; nothing of it was executed. A step is one unit "
-                f"of work: call the workflow from the workflow or loop around it, or make `{self.name}` a plain function."
+                f"workflow `{self.name}` was called inside step `{place.key}`; nothing of it was executed. A "
+                "step is one unit "
+                f"of work: call the workflow from the workflow or loop around it, or make `{self.name}` a "
+                "plain function."
             )
         fingerprint = self._arguments.fingerprint(args, kwargs, self._skip())
-        unit = Unit(place.scope.next(self.name), "child", self.name, self._policy, fingerprint, inside_step=False)
+        unit = Unit(
+            place.scope.next(self.name), "child", self.name, self._policy, fingerprint, inside_step=False
+        )
         flow = place.session.perform(unit, self.fn, args, kwargs)
         if self.is_async:
             return drive_async(flow, connect.engine(), place.session)
@@ -131,7 +149,15 @@ class Workflow(Generic[P, R]):
 
     async def _direct_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         engine = connect.engine()
-        got = self._obtain(engine, args, kwargs)
+        # Opening reads and commits: in a thread, so that many can begin at once and share their commits.
+        unwanted = threading.Event()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._obtain_aside, engine, args, kwargs, unwanted))
+        try:
+            got = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            unwanted.set()
+            opening.add_done_callback(_give_back)
+            raise
         if isinstance(got, Run):
             return result_of(got)
         with Graceful():
@@ -144,24 +170,53 @@ class Workflow(Generic[P, R]):
         _say_unused(got)
         return value
 
-    def _obtain(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session | Run:
-        skip = self._skip()
-        payload = self._payload(args[skip:], kwargs)
+    def _obtain_aside(
+        self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], unwanted: threading.Event
+    ) -> Session | Run:
+        got = self._obtain(engine, args, kwargs, unwanted)
+        if isinstance(got, Session):
+            got.thread = 0  # a task executes it: whichever thread it was opened in may wait for it
+        return got
+
+    def _obtain(
+        self,
+        engine: Engine,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        unwanted: threading.Event | None = None,
+    ) -> Session | Run:
+        # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
+        # A call that does not fit begins none.
+        bound = inspect.signature(self.fn).bind(*args, **kwargs)
+        for name, value in [*bound.arguments.items()]:
+            if self._arguments.is_left_out(name, value):
+                del bound.arguments[name]
+        payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())))
         if self._id is None:
             identity = f"workflow:{self.name}:{digest(payload or '')}"
             want = wanted("workflow", self.name, identity, args=payload)
         else:
             run_id = self._named_id(args, kwargs)
-            want = replace(wanted("workflow", self.name, f"workflow:{self.name}:id:{run_id}", args=payload), id=run_id)
+            want = replace(
+                wanted("workflow", self.name, f"workflow:{self.name}:id:{run_id}", args=payload), id=run_id
+            )
             known = self._known(engine, want)
             if known is not None:
                 return known
-        got = obtain(engine, want, if_running=self._if_running, max_age_s=self._max_age_s, fresh=self._fresh)
-        return got
+        return obtain(
+            engine,
+            want,
+            if_running=self._if_running,
+            max_age_s=self._max_age_s,
+            fresh=self._fresh,
+            unwanted=unwanted,
+        )
 
     def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         try:
-            return codec.encode([list(args), dict(sorted(kwargs.items()))], where=f"the arguments of `{self.name}`")
+            return codec.encode(
+                [list(args), dict(sorted(kwargs.items()))], where=f"the arguments of `{self.name}`"
+            )
         except NotRecordable as error:
             if self._id is not None:
                 return None
@@ -177,9 +232,13 @@ class Workflow(Generic[P, R]):
             try:
                 run_id = string.Formatter().vformat(run_id, (), dict(bound.arguments))
             except (KeyError, IndexError, AttributeError, ValueError) as error:
-                raise UsageError(f"the id {self._id!r} names something that is not an argument of {self.name}: {error}") from None
+                raise UsageError(
+                    f"the id {self._id!r} names something that is not an argument of {self.name}: {error}"
+                ) from None
         if not 0 < len(run_id) <= limits.NAME_CHARS or not run_id.isprintable() or "/" in run_id:
-            raise UsageError(f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}")
+            raise UsageError(
+                f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}"
+            )
         return run_id
 
     def _known(self, engine: Engine, want: Run) -> Run | None:
@@ -188,21 +247,37 @@ class Workflow(Generic[P, R]):
         if run is None:
             return None
         if run.name != want.name or run.kind != "workflow":
-            raise RunConflict(run.id, f"the id {run.id} belongs to `{run.name}`; nothing was started. Choose another id.")
+            raise RunConflict(
+                run.id, f"the id {run.id} belongs to `{run.name}`; nothing was started. Choose another id."
+            )
         if run.args != want.args and want.args is not None:
             if not self._replace:
                 raise RunConflict(
                     run.id,
-                    f"run {run.id} was begun with other arguments; nothing was started. Use another id, or replace=True "
+                    f"run {run.id} was begun with other arguments; nothing was started. Use another id, or "
+                    "replace=True "
                     f"to forget that run.",
                 )
             if run.state == "running" and not engine.is_dead(run):
-                raise RunConflict(run.id, f"run {run.id} is running with other arguments; nothing was started")
+                raise RunConflict(
+                    run.id, f"run {run.id} is running with other arguments; nothing was started"
+                )
             engine.store.delete(run.no)
             return None
         if run.state == "cancelled":
             raise RunCancelled(run.id)
         return run if run.state == "done" else None
+
+
+def _give_back(opening: asyncio.Future[Session | Run]) -> None:
+    """The caller was cancelled while its run was being opened: nobody is left to execute it."""
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    session = opening.result()
+    if isinstance(session, Session):
+        engine = connect.engine()
+        drive(session.release(), engine, session)
+        engine.let_go(session)
 
 
 def result_of(run: Run) -> Any:
@@ -222,7 +297,10 @@ def _say_unused(session: Session) -> None:
     unused = [
         e.key
         for e in session.recorded.values()
-        if e.kind != "mark" and e.fence < session.run.fence and e.key not in session.visited and " > " not in e.key
+        if e.kind != "mark"
+        and e.fence < session.run.fence
+        and e.key not in session.visited
+        and " > " not in e.key
     ]
     if unused:
         observe.say(
@@ -233,7 +311,9 @@ def _say_unused(session: Session) -> None:
 @overload
 def workflow(fn: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
-def workflow(*, name: str | None = None, max_crashes: int = ...) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(
+    *, name: str | None = None, max_crashes: int = ...
+) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(
     fn: Callable[..., Any] | None = None, /, *, name: str | None = None, max_crashes: int = limits.MAX_CRASHES
 ) -> Any:
@@ -245,7 +325,8 @@ def workflow(
             onward.sleep(days=3)
             return ship(order, receipt)
 
-    A call continues the unfinished run of the same name and arguments, and begins a new one otherwise. Code between steps
+    A call continues the unfinished run of the same name and arguments, and begins a new one otherwise. Code
+    between steps
     runs again when it continues; it must take time, randomness and data of the world from steps or from `onward.now`,
     `onward.uuid4`, `onward.rng`. Raises what the function raises.
     """
@@ -254,4 +335,3 @@ def workflow(
         return Workflow(fn, function_name(fn, name, "workflow"), max_crashes)
 
     return make if fn is None else make(fn)
-

@@ -6,8 +6,8 @@ also remembers the thread and task that own it: a step called from anywhere else
 
 from __future__ import annotations
 
-import asyncio
 import os
+import sys
 import threading
 import weakref
 from contextvars import ContextVar
@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from onward.core.errors import WrongThread
 from onward.core.keys import Scope
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 if TYPE_CHECKING:
     from onward.runtime.session import Session
@@ -23,14 +29,18 @@ if TYPE_CHECKING:
 class Here:
     """One place in a run: the scope that names calls made in it, and who may make them."""
 
-    __slots__ = ("attempt", "inside_step", "key", "pid", "scope", "session", "task", "thread")
+    __slots__ = ("attempt", "inside_step", "key", "pid", "rows", "scope", "session", "task", "thread")
 
-    def __init__(self, session: Session, scope: Scope, key: str, *, attempt: int = 1, inside_step: bool = False) -> None:
+    def __init__(
+        self, session: Session, scope: Scope, key: str, *, attempt: int = 1, inside_step: bool = False
+    ) -> None:
         self.session, self.scope, self.key = session, scope, key
         self.attempt, self.inside_step = attempt, inside_step
         self.thread = 0  # set by the driver, when the code begins
         self.task: Any = None
         self.pid = 0
+        # What the body of a loop's item has written to sinks so far; None where rows have no item to go with.
+        self.rows: dict[Any, list[str]] | None = None
 
     def own(self) -> None:
         """The calling thread and task are the ones that may call steps here."""
@@ -42,11 +52,14 @@ _here: ContextVar[Here | None] = ContextVar("onward_here", default=None)
 _active: weakref.WeakKeyDictionary[Session, frozenset[int]] = weakref.WeakKeyDictionary()
 
 
-def here() -> Here | None:
-    """The place of the calling code, or None outside any run. Raises WrongThread where its order is lost."""
+def here(*, begins_run: bool = False) -> Here | None:
+    """The place of the calling code, or None outside any run. Raises WrongThread where its order is lost.
+
+    What `begins_run` where there is none is recorded in any case, so threads that onward did not start may call it.
+    """
     place = _here.get()
     if place is None:
-        if _active:
+        if _active and not begins_run:
             _refuse_stray()
         return None
     if place.thread != threading.get_ident() or place.task is not running_task() or place.pid != os.getpid():
@@ -69,6 +82,8 @@ def reset_here(token: Any) -> None:
 
 def running_task() -> asyncio.Task[Any] | None:
     """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
+    if "asyncio" not in sys.modules:
+        return None
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -96,8 +111,7 @@ def _refuse_stray() -> None:
 
 def _pool_threads() -> Any:
     # The standard library's own list of executor threads; without it (another Python) only newer threads are noticed.
-    from concurrent.futures import thread as pools
-
+    pools = sys.modules.get("concurrent.futures.thread")
     return getattr(pools, "_threads_queues", ())
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onward.core.errors import JournalError, Stopped
+from onward.core.lazily import Lazily
 from onward.core.model import Answer, Change
-from onward.runtime.current import Here, reset_here, set_here
+from onward.runtime.current import reset_here, set_here
 from onward.runtime.effects import Call, Flow, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
 from onward.storage.committer import Ticket
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 T = TypeVar("T")
 
@@ -27,8 +32,8 @@ def drive(flow: Flow[T], engine: Engine, session: Session) -> T:
         while True:
             effect = flow.send(reply)
             match effect:
-                case Call(fn, args, kwargs, here, everything):
-                    reply = _call(engine, fn, args, kwargs, here, everything)
+                case Call():
+                    reply = _call(engine, effect)
                 case Keep(changes):
                     try:
                         reply = engine.committer.commit(*changes)
@@ -58,8 +63,8 @@ async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
         while True:
             effect = flow.send(reply)
             match effect:
-                case Call(fn, args, kwargs, here, everything):
-                    reply = await _call_async(engine, fn, args, kwargs, here, everything)
+                case Call():
+                    reply = await _call_async(engine, effect)
                 case Keep(changes):
                     try:
                         reply = await _commit(engine, changes)
@@ -82,9 +87,8 @@ async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
         return stop.value  # type: ignore[no-any-return]
 
 
-def _call(
-    engine: Engine, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], here: Here, everything: bool
-) -> Outcome:
+def _call(engine: Engine, call: Call) -> Outcome:
+    fn, args, kwargs, here, everything = call
     now = engine.store.now
     here.own()
     token = set_here(here)
@@ -101,9 +105,8 @@ def _call(
         reset_here(token)
 
 
-async def _call_async(
-    engine: Engine, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], here: Here, everything: bool
-) -> Outcome:
+async def _call_async(engine: Engine, call: Call) -> Outcome:
+    fn, args, kwargs, here, everything = call
     now = engine.store.now
     here.own()
     token = set_here(here)

@@ -5,9 +5,7 @@ A forked child starts with none of it: the parent's leases, locks and connection
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import sys
 import threading
 import time
@@ -15,15 +13,23 @@ import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from onward.core import limits
 from onward.core.decide import Past, Started, claimed, decide, may_claim, opened
-from onward.core.errors import JournalError, LeaseLost, Stopped
-from onward.core.model import Applied, Begun, Entry, Owner, Request, Run
+from onward.core.errors import JournalError, LeaseLost, RunConflict, Stopped
+from onward.core.keys import SEPARATOR
+from onward.core.lazily import Lazily
+from onward.core.model import Applied, Begun, Change, Entry, Owner, Request, Run
 from onward.runtime import current
 from onward.runtime.session import Session
 from onward.storage import Store
 from onward.storage.committer import Committer
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Lazily("asyncio")
 
 # How often the keeper looks at start markers and progress (seconds); only while runs are active.
 _TICK_S = 0.25
@@ -56,6 +62,7 @@ class Engine:
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self.sessions: dict[int, Session] = {}
+        self._leasing: list[str] = []  # identities of runs that are being leased
         _engines.add(self)
 
     # -- opening and claiming -------------------------------------------------------------------------------
@@ -65,11 +72,7 @@ class Engine:
         self._register()
         safe_until = self._safe_until()
         change = opened(run, owner=self.owner, now=self.store.now(), lease_s=self.lease_s)
-        answer = self.committer.commit(change)[0]
-        if not isinstance(answer, Applied):
-            return None
-        assert change.after is not None, "opening a run writes its row"
-        return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
+        return self._lease(change, safe_until)
 
     def claim(self, run: Run, reopen: Callable[[Run], Sequence[Entry]] = lambda run: ()) -> Session | None:
         """Lease an existing run; None if it is not to be had (somebody lives and holds it, or came first)."""
@@ -81,21 +84,36 @@ class Engine:
         later = self.store.entries(run.no, after=run.leased_seq, limit=50)
         progressed = any(e.state in ("done", "failed", "retry") for e in later)
         last_seq = self.store.last_seq(run.no)
-        past = Past(last_seq, progressed, tuple(self.store.begun(run.no)), tuple(reopen(run)))
+        past = Past(last_seq, progressed, _innermost(self.store.begun(run.no), run.fence), tuple(reopen(run)))
         change = claimed(run, past, owner=self.owner, now=now, lease_s=self.lease_s)
-        answer = self.committer.commit(change)[0]
-        if not isinstance(answer, Applied):
-            return None
-        assert change.after is not None, "claiming a run writes its row"
-        return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
+        return self._lease(change, safe_until)
+
+    def _lease(self, change: Change, safe_until: float) -> Session | None:
+        assert change.after is not None, "leasing a run writes its row"
+        identity = change.after.identity
+        # From before its row names us until it is among our sessions, no other thread may take us for dead.
+        self._leasing.append(identity)
+        try:
+            answer = self.committer.commit(change)[0]
+            if not isinstance(answer, Applied):
+                return None
+            return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
+        finally:
+            self._leasing.remove(identity)
 
     def is_dead(self, run: Run) -> bool:
         """Whether the run's holder is proven dead. A run that this very process holds has a living holder."""
         if run.owner is None:
             return True
         if run.owner == self.owner:
-            return run.no not in self.sessions
-        return self.store.owner_is_dead(run.owner)
+            return run.identity not in self._leasing and run.no not in self.sessions
+        # An owner registers before its first claim and unregisters when it holds nothing more.
+        return self.store.owner(run.owner) is None or self.store.owner_is_dead(run.owner)
+
+    def held_here(self, run: Run) -> bool:
+        """Whether the calling thread is the one that executes the run."""
+        session = self.sessions.get(run.no)
+        return session is not None and session.thread == threading.get_ident()
 
     def holder(self, run: Run) -> str:
         """Who holds the run, for people."""
@@ -105,6 +123,17 @@ class Engine:
         where = "this process" if owner.id == self.owner else f"process {owner.pid} on {owner.host}"
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.updated_at))
         return f"{where}, since {since}: {owner.command[:80]}"
+
+    def ended(self, run: Run) -> Session:
+        """A session that only reads a run that has ended: whatever is not recorded in it is refused."""
+        later = replace(run, fence=run.fence + 1)  # to a pass, what is recorded is of an earlier lease
+        session = Session(later, last_seq=self.store.last_seq(run.no), safe_until=0.0, clock=self.clock)
+        clash = RunConflict(
+            run.id,
+            f"run {run.id} has ended without some of the items given now; nothing of them was done. Call again.",
+        )
+        session.unwind(Stopped(str(clash)), cause=clash)
+        return session
 
     def _stored(self, run: Run, answer: Applied) -> Run:
         return replace(run, no=answer.run_no)
@@ -116,7 +145,7 @@ class Engine:
             session.begun.update((b.key, b) for b in self.store.begun(run.no))
             if run.kind == "workflow":
                 session.learn(self.store.entries(run.no))
-                session.visited, session.inherited = set(), len(session.recorded)
+                session.expect()
             else:
                 session.done = run.done + self.store.count_items(run.no, run.counted_seq)
         with self._lock:
@@ -175,16 +204,21 @@ class Engine:
                 if not sessions:
                     self._idle.clear()
                     continue
-            try:
-                for session in sessions:
-                    self.tend(session)
-                if self.clock() - renewed >= self.lease_s / 3:
-                    renewed = self.clock()
-                    self.renew()
-                    self.store.tidy()
-            except JournalError as error:
-                for session in sessions:
-                    session.unwind(Stopped(str(error)), cause=error)
+            renewed = self.look_after(sessions, renewed)
+
+    def look_after(self, sessions: Sequence[Session], renewed: float) -> float:
+        """One round of the keeper; `renewed` and what is returned: when, by `clock`, the leases were last renewed."""
+        try:
+            for session in sessions:
+                self.tend(session)
+            if self.clock() - renewed >= self.lease_s / 3:
+                renewed = self.clock()
+                self.renew()
+                self.store.tidy()
+        except JournalError as error:
+            for session in sessions:
+                session.unwind(Stopped(str(error)), cause=error)
+        return renewed
 
     def tend(self, session: Session) -> None:
         """Write the start markers of long units, and the progress of loops, to ride with the next commit."""
@@ -211,14 +245,13 @@ class Engine:
     # -- life -------------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        if self._registered:
-            return
-        command = " ".join(sys.argv) or sys.executable
-        boot = _boot_id()
-        self.store.register(
-            Owner(self.owner, socket.gethostname(), boot, os.getpid(), command, self.store.now())
-        )
-        self._registered = True
+        with self._lock:  # two threads may begin their first runs at once
+            if self._registered:
+                return
+            command = " ".join(sys.argv) or sys.executable
+            boot = _boot_id()
+            self.store.register(Owner(self.owner, _host(), boot, os.getpid(), command, self.store.now()))
+            self._registered = True
 
     def close(self) -> None:
         """Commit what is queued and close the store. Runs still held are given back by their own code, not here."""
@@ -234,6 +267,21 @@ class Engine:
             session.unwind(LeaseLost(session.run.id, session.run.fence))
         self.sessions.clear()
         self.store.abandon()
+
+
+def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
+    """Units without those in whose body another one was in flight: a death is blamed on the one it happened in."""
+    around: set[str] = set()
+    for key in (b.key for b in begun if b.fence == fence):
+        while SEPARATOR in key:
+            key = key.rpartition(SEPARATOR)[0]
+            around.add(key)
+    return tuple(b for b in begun if b.key not in around)
+
+
+def _host() -> str:
+    # Not socket.gethostname, which says the same and takes milliseconds to import.
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 
 
 def _boot_id() -> str:

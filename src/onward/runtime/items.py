@@ -1,11 +1,12 @@
 """The items of one loop or map within a leased run: the flows that begin and end them.
 
-`done(n)` is handed over before the source is asked for the next item and rides with the commit of `begun(n+1)`; that one
-is waited for, so an item is handed out only when both are durable.
+`done(n)` is handed over before the source is asked for the next item and rides with the commit of `begun(n+1)`;
+that one is waited for, so an item is handed out only when both are durable.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ from onward.core.decide import Ended, Started, decide
 from onward.core.errors import RunConflict
 from onward.core.model import Begun, Change, Entry
 from onward.core.retry import Policy
+from onward.runtime import observe
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
 from onward.runtime.engine import Engine
+from onward.runtime.outcomes import crash_error
 from onward.runtime.passes import Pass, Standing
-from onward.runtime.session import Session, Unit, crash_error
+from onward.runtime.session import Session, Unit
 
 
 class Items:
@@ -41,8 +44,11 @@ class Items:
         self.parked = 0
         self._done: Any = None  # the ticket of the item that ended last
         self._buffer: list[Entry] = []
+        self._marked: list[str] = []  # those of them whose start marker was written
         self._buffered_at = 0.0
-        self._explicit: set[str] | None = set() if key is not None else None
+        # Keys of `key=` that ended in this pass and may not be readable yet; a nested pass is not read again at all.
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._said_twice = False
         store, run = engine.store, session.run
         upto = session.last_seq
 
@@ -61,6 +67,7 @@ class Items:
             page=(lambda after, limit: []) if nested else page,
             outcome=recorded if nested else outcome,
             continued=run.fence > 1,
+            forgets=not nested,
         )
 
     # -- recognising --------------------------------------------------------------------------------------
@@ -75,17 +82,21 @@ class Items:
         """The key of the next item and how it stands. Read before the body can change the item."""
         base = self.base_key(item)
         key, standing = self.walk.take(base) if self._key is None else self._take_explicit(base)
-        if self.nested and self.session.visited is not None:
-            self.session.visited.add(key)
+        if self.nested and standing != "new":
+            self.session.met(key)
         return key, standing
 
     def replays(self, key: str) -> bool:
-        """Whether the body of a done item is run again: in a workflow, where it called steps, which then answer from the
+        """Whether the body of a done item is run again: in a workflow, where it called steps, which then answer
+        from the
         record. So a workflow's variables come out the same on every replay, and a body without steps runs once.
         """
         return self.session.run.kind == "workflow" and key in self.session.peopled
 
     def _take_explicit(self, key: str) -> tuple[str, Standing]:
+        if key in self._ended:
+            self._say_twice(key)
+            return key, "done"
         if key == self.walk.expected:
             return self.walk.take(key)
         session = self.session
@@ -97,6 +108,14 @@ class Items:
             return key, "done"
         return key, "failed"
 
+    def _say_twice(self, key: str) -> None:
+        if not self._said_twice:
+            self._said_twice = True
+            name, shown = self.session.run.name, key.removeprefix(self.prefix)
+            observe.say(
+                f"{name}: key= gave {shown!r} more than once; the same key is the same work, done once"
+            )
+
     def is_known(self, item: Any) -> bool:
         """Whether the item is recorded in this run."""
         base = self.base_key(item)
@@ -107,9 +126,11 @@ class Items:
     def another_list(self, looked: int) -> RunConflict:
         """The error of a pass that recognises none of its first items; nothing of it has been touched."""
         run = self.session.run
+        self.session.total = run.total  # the length of the other list says nothing about this one
         return RunConflict(
             run.id,
-            f"`{run.name}` has {self.session.done:,} items done, but none of the first {looked} items given now is among them: this is "
+            f"`{run.name}` has {self.session.done:,} items done, but none of the first {looked} items given "
+            "now is among them: this is "
             f"another list. Nothing was begun and nothing is lost. Give this loop its own name= or, to start afresh, "
             f"run `onward cancel {run.id}` first.",
         )
@@ -123,21 +144,29 @@ class Items:
         if past is not None:
             self.recall(key)
         else:
-            past = Begun(key, "item", self.name, crashes=session.blame_first())
+            past = Begun(key, "item", self.name)
         if past.crashes >= self.policy.max_crashes:
             yield from self._park(key, past)
             return None
-        yield from session.check()
+        session.goes_on(key)
+        if session.hindered():
+            yield from session.check()
         now: float = yield Now()
-        begun = past._replace(fence=session.run.fence, begun_at=now)
-        if self.flush_s:
+        begun = Begun(*past[:7], session.run.fence, now)
+        if self.flush_s and not session.careful(past):
             session.start(begun)
         else:
             answers = yield Keep((decide(session.run, Started(begun), now=now),))
             session.applied(answers)
             yield from self.join()
             session.begun[key] = begun
-        return session.place(key, attempt=past.attempt)
+            # The answer may have brought a request to pause or cancel: granted before this item's body, not after it.
+            yield from session.check()
+            yield from session.check()  # the commit may have taken longer than what was left of the lease
+        place = session.place(key, attempt=past.attempt)
+        if session.run.kind == "loop" and not self.nested and not self.flush_s:
+            place.rows = {}
+        return place
 
     def revisit(self, key: str) -> Flow[Here | None]:
         """The place of an item that is done and whose body is run again, see `replays`."""
@@ -150,7 +179,8 @@ class Items:
         if session.unwinding is not None:
             raise session.unwinding
         now: float = yield Now()
-        fact = Ended(key, "item", self.name, True, value, None, 1, begun_at)
+        marked = not self.flush_s or not session.settle_marker(key)
+        fact = Ended(key, "item", self.name, True, value, None, 1, begun_at, marked)
         change = decide(session.run, fact, now=now)
         if self.flush_s:
             yield from self._buffer_up(key, change, now)
@@ -163,7 +193,7 @@ class Items:
         ticket, self._done = self._done, None
         if ticket is not None:
             answers = ticket.result() if ticket.settled and ticket.error is None else (yield Join(ticket))
-            self.session.count(answers, 1)
+            self.session.count(answers, 0 if self.nested else 1)
 
     def settle(self) -> Flow[None]:
         """Wait until everything ended so far is durable."""
@@ -175,7 +205,7 @@ class Items:
         now: float = yield Now()
         unit = Unit(key, "item", self.name, self.policy)
         error = codec.encode_error(crash_error(past))
-        yield from self.session.record(unit, False, error, past, Outcome(None, None, now, now))
+        yield from self.session.record(unit, error, past, Outcome(None, None, now, now), ok=False)
         self._leave(key)
         self.parked += 1
 
@@ -186,10 +216,14 @@ class Items:
 
     def ended(self, key: str) -> None:
         """An item of a map has its outcome."""
-        self.session.count((), 1)
+        self.session.count((), 0 if self.nested else 1)
         self._leave(key)
 
     def _leave(self, key: str) -> None:
+        if self._key is not None:
+            self._ended[key] = None
+            if len(self._ended) > limits.REPEATS_REMEMBERED and not self.nested:
+                self._ended.popitem(last=False)
         self.session.begun.pop(key, None)
         if not self.nested:
             self.session.forget_scope(key)
@@ -197,10 +231,8 @@ class Items:
     # -- grouping tiny items ----------------------------------------------------------------------------------
 
     def _buffer_up(self, key: str, change: Change, now: float) -> Flow[None]:
-        session = self.session
-        if session.settle_marker(key):
-            change = change._replace(ended=())
         if change.ended:
+            self._marked.append(key)  # once more with the flush: nobody hears whether this one is written
             yield Later(change._replace(entries=()))
         if not self._buffer:
             self._buffered_at = now
@@ -211,10 +243,12 @@ class Items:
 
     def _flush(self) -> Flow[None]:
         session, entries = self.session, tuple(self._buffer)
-        change = Change(session.run.no, session.run.fence, entries)
+        change = Change(session.run.no, session.run.fence, entries, (), tuple(self._marked))
         answers = yield Keep((change,))
         self._buffer.clear()
+        self._marked.clear()
         session.count(answers, len(entries))
+        session.run_stalls = 0
 
 
 def length(items: object, total: int | None) -> int | None:

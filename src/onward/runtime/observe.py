@@ -17,7 +17,8 @@ def say(message: str) -> None:
     """Tell the person at the terminal."""
     log.info(message)
     if not os.environ.get("ONWARD_QUIET"):
-        print(f"onward: {message}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"onward: {message}\n")
+        sys.stderr.flush()
 
 
 def say_place(place: str) -> None:

@@ -8,8 +8,10 @@ the nth one is `key~n`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Literal
 
 from onward.core import limits
@@ -17,6 +19,10 @@ from onward.core.keys import repeated
 from onward.core.model import Entry
 
 _CHUNK_BITS = 15
+# Rows read after a jump; eight times as many with each further page.
+_FIRST_ROWS = 8
+# So many met rows in a row may be read over before an expectation is given up: a list in reverse meets them all.
+_PASSED_ROWS = 500
 
 
 class Bits:
@@ -54,6 +60,7 @@ class Pass:
         page: Callable[[int, int], list[tuple[int, str]]],
         outcome: Callable[[str], Entry | None],
         continued: bool,
+        forgets: bool = True,
     ) -> None:
         self._fence, self._page, self._outcome = fence, page, outcome
         self._met = Bits()  # entries of earlier passes that an item of this pass has claimed
@@ -61,45 +68,58 @@ class Pass:
         self._at = 0
         self._after = -1
         self._more = continued
+        self._page_rows = limits.PAGE_ROWS
         # Keys given out by this pass whose entries may not be readable yet, or that ended without one.
         self._given: OrderedDict[str, None] = OrderedDict()
         self._repeats: OrderedDict[str, int] = OrderedDict()
+        self._read: tuple[str, Entry | None] = ("", None)  # what the journal said last, and of which key
+        self._forgets = forgets  # what this pass has given out can be looked up once it is recorded
         self.recognised = 0
         self.expected = self._peek()
 
     def take(self, base: str) -> tuple[str, Standing]:
         """The key of an item whose content key is `base`, and how it stands."""
-        if base == self.expected:
-            self._met.add(self._rows[self._at][0])
-            self._advance()
-            self.recognised += 1
-            return base, "done"
-        if self.expected is not None and self.expected.startswith(base + "~") and self.expected[len(base) + 1 :].isdigit():
-            key = self.expected
-            self._met.add(self._rows[self._at][0])
-            self._advance()
-            self.recognised += 1
-            return key, "done"
-        return self._look_up(base)
+        key = self.expected
+        if key is None or not (key == base or self._is_next_repeat(key, base)):
+            return self._look_up(base)
+        self._met.add(self._rows[self._at][0])
+        self._at += 1
+        self.expected = self._peek()
+        self.recognised += 1
+        return key, "done"
+
+    def _is_next_repeat(self, key: str, base: str) -> bool:
+        """Whether `key` is the repeat of `base` whose turn it is; one that an edited list skipped goes first."""
+        if not key.startswith(base + "~") or not key[len(base) + 1 :].isdigit():
+            return False
+        number = int(key[len(base) + 1 :])
+        if self._repeats.get(base, 0) != number - 1 and not self._is_met(repeated(base, number - 1)):
+            return False
+        self._remember_repeat(base, number)
+        return True
 
     def _look_up(self, base: str) -> tuple[str, Standing]:
         count = self._first_unmet(base)
         key = repeated(base, count)
         if count > 1:
-            self._repeats[base] = count
-            self._repeats.move_to_end(base)
-            if len(self._repeats) > limits.REPEATS_REMEMBERED:
-                self._repeats.popitem(last=False)
-        entry = self._outcome(key)
+            self._remember_repeat(base, count)
+        # Most often the very key that was found to be unmet a moment ago: asking again would cost as much again.
+        entry = self._read[1] if self._read[0] == key else self._outcome(key)
         if entry is not None and entry.state == "done":
             self._met.add(entry.seq)
             self._jump(entry.seq, key)
             self.recognised += 1
             return key, "done"
         self._given[key] = None
-        if len(self._given) > limits.REPEATS_REMEMBERED:
+        if self._forgets and len(self._given) > limits.REPEATS_REMEMBERED:
             self._given.popitem(last=False)
         return key, "new" if entry is None else "failed"
+
+    def _remember_repeat(self, base: str, number: int) -> None:
+        self._repeats[base] = number
+        self._repeats.move_to_end(base)
+        if len(self._repeats) > limits.REPEATS_REMEMBERED:
+            self._repeats.popitem(last=False)
 
     def _first_unmet(self, base: str) -> int:
         """The lowest repeat number that no item of this pass has: met numbers form a run from 1 on, so gallop."""
@@ -124,26 +144,27 @@ class Pass:
         if key in self._given:
             return True
         entry = self._outcome(key)
+        self._read = key, entry
         return entry is not None and (entry.fence == self._fence or entry.seq in self._met)
 
     # -- the expected order -----------------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        self._at += 1
-        self.expected = self._peek()
-
-    def _peek(self) -> str | None:
+    def _peek(self, patience: int = _PASSED_ROWS) -> str | None:
+        """The next key that no item of this pass has met; None too where a long stretch is met."""
+        passed = 0
         while True:
             while self._at < len(self._rows):
                 seq, key = self._rows[self._at]
                 if seq not in self._met:
                     return key
                 self._at += 1
-            if not self._more:
+                passed += 1
+            if not self._more or passed >= patience:
                 return None
-            self._rows = self._page(self._after, limits.PAGE_ROWS)
+            rows, self._page_rows = self._page_rows, min(8 * self._page_rows, limits.PAGE_ROWS)
+            self._rows = self._page(self._after, rows)
             self._at = 0
-            self._more = len(self._rows) == limits.PAGE_ROWS
+            self._more = len(self._rows) == rows
             if not self._rows:
                 return None
             self._after = self._rows[-1][0]
@@ -151,10 +172,9 @@ class Pass:
     def _jump(self, seq: int, key: str) -> None:
         """The source is at entry `seq`: expect what was recorded after it."""
         if self._rows and self._rows[0][0] <= seq <= self._rows[-1][0]:
-            while self._rows[self._at][0] > seq and self._at > 0:
-                self._at -= 1
-            while self._at < len(self._rows) and self._rows[self._at][0] <= seq:
-                self._at += 1
+            self._at = bisect_right(self._rows, seq, key=itemgetter(0))
         else:
             self._rows, self._at, self._after, self._more = [], 0, seq, True
-        self.expected = self._peek()
+            # A list in another order jumps with every item: a whole page each time would be read for nothing.
+            self._page_rows = min(_FIRST_ROWS, limits.PAGE_ROWS)
+        self.expected = self._peek(_FIRST_ROWS)

@@ -9,12 +9,14 @@ import contextlib
 import os
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final, TextIO
 
-from onward.core.timeline import Estimate, plain, time_left
+from onward.core.texts import plain
+from onward.core.timeline import Estimate, time_left
 from onward.runtime import observe
 
 # A bar that moves five times a second looks alive; a line every ten seconds does not flood a log file.
@@ -95,7 +97,10 @@ class Progress:
         """How long the rest will take; None while that is still being learnt."""
         if self.total is None:
             return None
-        return time_left(self.total - self.done - self.failed, [(b - a) / (m - n) for (a, n), (b, m) in pairwise(self._ends)])
+        return time_left(
+            self.total - self.done - self.failed,
+            [(b - a) / (m - n) for (a, n), (b, m) in pairwise(self._ends)],
+        )
 
     def line(self) -> str:
         """All of it as one plain line."""
@@ -112,7 +117,7 @@ class Progress:
             found.append(f"{rate:,.1f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min")
         if self.total is not None:
             left = self.left
-            found.append("learning…" if left is None else f"{_range(left)} left")
+            found.append("learning…" if left is None else f"{left_text(left)} left")
         if self.kept:
             found.append(f"{self.kept:,} kept from earlier passes")
         return found
@@ -125,13 +130,18 @@ class Progress:
             else:
                 self._bar.draw(self)
         except Exception:  # a closed terminal must not end the work
-            self._bar, self._next_at = None, float("inf")
+            bar, self._bar, self._next_at = self._bar, None, float("inf")
+            if bar is not None:
+                with contextlib.suppress(Exception):
+                    bar.close()
 
 
 class _Bar:
-    """One line at the bottom of a terminal. No cursor is hidden and no thread is started: a kill leaves nothing broken."""
+    """One line at the bottom of a terminal. No cursor is hidden and no thread is started: a kill leaves nothing
+    broken."""
 
-    _shown: _Bar | None = None
+    # Weak: a pass that was dropped without an end must not keep later ones from showing their bar.
+    _shown: weakref.ref[_Bar] | None = None
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -143,14 +153,19 @@ class _Bar:
     @classmethod
     def on(cls, stream: TextIO) -> _Bar | None:
         """A bar on `stream` if that is a terminal that can show one, and no other bar is there."""
-        if cls._shown is not None or os.environ.get("TERM") == "dumb" or os.environ.get("ONWARD_QUIET"):
+        if (
+            (cls._shown is not None and cls._shown() is not None)
+            or os.environ.get("TERM") == "dumb"
+            or os.environ.get("ONWARD_QUIET")
+        ):
             return None
         try:
             if not stream.isatty():
                 return None
         except (AttributeError, ValueError):  # no stream, or a closed one
             return None
-        cls._shown = bar = cls(stream)
+        bar = cls(stream)
+        cls._shown = weakref.ref(bar)
         return bar
 
     def draw(self, progress: Progress) -> None:
@@ -169,7 +184,7 @@ class _Bar:
             self._stream.flush()
 
     def close(self) -> None:
-        if _Bar._shown is self:
+        if _Bar._shown is not None and _Bar._shown() is self:
             _Bar._shown = None
         for name, above in self._replaced:
             if getattr(sys, name) is above:
@@ -190,7 +205,9 @@ class _Bar:
         grid = Table.grid(padding=(0, 1))
         row: list[Any] = [Text(progress.name, style="bold", overflow="ellipsis", no_wrap=True)]
         if progress.total:
-            row.append(ProgressBar(total=progress.total, completed=progress.done, width=max(8, console.width // 5)))
+            row.append(
+                ProgressBar(total=progress.total, completed=progress.done, width=max(8, console.width // 5))
+            )
         row.append(Text(progress.counted, no_wrap=True))
         row.append(Text(" · ".join(progress.remarks()), style="dim", overflow="ellipsis", no_wrap=True))
         grid.add_row(*row)
@@ -229,6 +246,7 @@ class _Above:
         return getattr(self.stream, name)
 
 
-def _range(left: Estimate) -> str:
-    low, high = observe.span(left.low_s), observe.span(left.high_s)
-    return low if low == high else f"{low} to {high}"
+def left_text(left: Estimate) -> str:
+    """`2 min to 3 min`; one time where the difference does not matter."""
+    low, high = (observe.span(max(1.0, seconds)) for seconds in left)
+    return high if low == high or left.high_s < 1.1 * left.low_s else f"{low} to {high}"

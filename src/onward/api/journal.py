@@ -1,0 +1,350 @@
+"""`Journal`: look at the runs that are recorded, and act on them from outside.
+
+What the command line and the dashboard do, programs can do too. Acts on a run that a living process holds are requests
+to that process; on any other run they happen at once. Every act records who did it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from onward.api import connect
+from onward.api.opening import Reopen
+from onward.core import limits
+from onward.core.decide import acted, may_claim, reopened, skipped
+from onward.core.errors import (
+    AlreadyRunning,
+    JournalBusy,
+    JournalUnusable,
+    RunNotFound,
+    UsageError,
+)
+from onward.core.model import CLOSED, Applied, Change, Entry, ItemCounts, Run, RunState
+from onward.core.texts import plain
+from onward.core.timeline import PACES, Estimate, ShownState, Timeline, estimate, shown_state, timeline
+from onward.runtime.engine import Engine
+from onward.storage.open import open_store
+
+# Runs looked through for an abbreviated id or a text; beyond it the full id is needed.
+_LOOKED_THROUGH: Final = 20_000
+_PAGE: Final = 500
+# Latest entries of a run that a timeline is made of: a screen never shows more, and a loop may have millions.
+WINDOW: Final = 20_000
+# Somebody else changed the run between our look and our act: look again, this often.
+_TRIES: Final = 20
+
+
+class NoJournal(JournalUnusable):
+    """There is no journal at the place that was asked for; none was created."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One run at a glance."""
+
+    run: Run
+    state: ShownState
+    counts: ItemCounts
+    left: Estimate | None  # how long the rest will take, if it runs and that is known
+    holder: str | None  # who executes it, if it runs
+    silent_s: float  # how long its lease is over without proof of death
+    last_sign_at: float  # when something of it was recorded last
+
+    @property
+    def resumed(self) -> int:
+        """How often it was continued."""
+        return max(0, self.run.fence - 1)
+
+
+class Acted(NamedTuple):
+    """What an act did. `asked`: its living holder was asked and does it at its next step or item."""
+
+    run: Run
+    asked: bool = False
+    units: int = 0  # steps or items that will be executed again, or were skipped
+
+
+class Journal:
+    """The runs of a journal; without arguments, of the one that this process uses.
+
+    Runs are named by their id, by its beginning if that is unique, or by their name, which means the latest run of it.
+    """
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        self._engine = engine or connect.engine()
+        self._store = self._engine.store
+
+    @classmethod
+    def existing(cls, url: str | None = None) -> Journal:
+        """The journal at `url`, or at the usual place, opened beside the one of this process; `close` it.
+
+        Raises NoJournal if there is none: looking never creates one.
+        """
+        address = connect.resolved(url or connect.find_url())
+        path = journal_file(address)
+        if path is not None and not path.exists():
+            raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
+        return cls(Engine(open_store(address), keeper=False))
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return self._store.place
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The journal's clock."""
+        return self._store.now()
+
+    def search(
+        self, text: str, *, states: Sequence[ShownState] = (), name: str | None = None, limit: int = 100
+    ) -> list[Overview]:
+        """The latest runs with `text` in their id, name, arguments or error, whatever its case."""
+        wanted, found = text.casefold(), []
+        for run in self._walk(_stored_states(states), name):
+            texts = (run.id, run.name, run.args or "", run.error or "")
+            if any(wanted in one.casefold() for one in texts):
+                one = self.overview(run)
+                if not states or one.state in states:
+                    found.append(one)
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def get(self, run_id: str) -> Overview:
+        """One run. Raises RunNotFound, which names the nearest one."""
+        return self.overview(self._find(run_id))
+
+    def timeline(self, run_id: str) -> Timeline:
+        """What happened in a run: its leases, its latest steps and items, and all failed items."""
+        run = self._find(run_id)
+        # The claim of the current lease, which a long pass leaves far behind, the failed items, and what came last.
+        found = self._store.entries(run.no, after=run.leased_seq - 1, limit=1) if run.leased_seq > 0 else []
+        found += self._store.failed_items(run.no)
+        found += self._store.entries(run.no, after=self._window(run, WINDOW))
+        entries = sorted({entry.seq: entry for entry in found}.values(), key=lambda entry: entry.seq)
+        begun = self._store.begun(run.no)
+        dead = run.state == "running" and self._engine.is_dead(run)
+        return timeline(run, entries, begun, now=self.now(), holder_is_dead=dead)
+
+    def counts(self, run: Run) -> ItemCounts:
+        """How many items of a run are done and have failed, and how many there are."""
+        if run.kind == "workflow":
+            return ItemCounts(run.done, 0, run.total)
+        done = run.done + self._store.count_items(run.no, run.counted_seq)
+        return ItemCounts(done, len(self._store.failed_items(run.no)), run.total)
+
+    def overview(self, run: Run) -> Overview:
+        """A run as it stands, with what its row does not tell."""
+        running = run.state == "running"
+        state = shown_state(run, holder_is_dead=running and self._engine.is_dead(run))
+        counts = self.counts(run)
+        latest = self._store.entries(run.no, after=self._window(run, 2 * PACES)) if running else []
+        left = estimate(counts, latest) if state == "running" else None
+        silent_s = max(0.0, self.now() - (run.lease_until or self.now())) if state == "running" else 0.0
+        holder = self._engine.holder(run) if running else None
+        last_sign_at = max([run.updated_at, *(entry.ended_at for entry in latest)])
+        return Overview(run, state, counts, left, holder, silent_s, last_sign_at)
+
+    def outcomes(self, run: Run) -> int:
+        """How many steps, items and values of a run are recorded as done. Reads all of a workflow's entries."""
+        if run.kind == "workflow":
+            return sum(1 for entry in self._store.entries(run.no) if entry.state == "done")
+        return self.counts(run).done
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the stored data, a sentence each."""
+        return self._store.problems()
+
+    # -- acting -------------------------------------------------------------------------------------
+
+    def cancel(self, run_id: str, *, by: str | None = None) -> Acted:
+        """End a run for good; what it has recorded is kept, and its next call starts afresh."""
+        for run in self._tries(run_id):
+            if run.state in CLOSED:
+                raise UsageError(f"run {run.id} is {run.state} already; nothing was changed")
+            if self._is_held(run):
+                if self._store.request(run.no, "cancel"):
+                    return Acted(run, asked=True)
+                continue
+            if self._applied(acted(run, "cancelled", by=by or actor(), now=self.now())):
+                return Acted(self._find(run.id))
+        raise self._busy(run_id)
+
+    def reset(self, run_id: str, *, by: str | None = None) -> Acted:
+        """Forget a run's progress: it is cancelled, so that its next call starts afresh. Its history is kept."""
+        return self.cancel(run_id, by=f"{by or actor()} (reset)")
+
+    def retry(self, run_id: str, *, by: str | None = None) -> Acted:
+        """Make a failed or stuck run ready to be continued; what failed will be executed again, nothing else.
+
+        Direct runs are then continued by their own call: `Acted.run.command` says what to type.
+        """
+        for run in self._tries(run_id):
+            self._refuse_ended(run, "retry")
+            entries = self._to_reopen(run)
+            if self._applied(self._retried(run, entries, by or actor())):
+                return Acted(self._find(run.id), units=len(entries))
+        raise self._busy(run_id)
+
+    def skip(self, run_id: str, key: str, *, by: str | None = None) -> Acted:
+        """Declare a failed or crashed item of a run as done: it is not tried again."""
+        for run in self._tries(run_id):
+            self._refuse_ended(run, "skip")
+            entry = self._to_skip(run, key)
+            if self._applied(skipped(run, entry, by=by or actor(), now=self.now())):
+                return Acted(self._find(run.id), units=1)
+        raise self._busy(run_id)
+
+    def _refuse_ended(self, run: Run, act: str) -> None:
+        if run.state in CLOSED:
+            raise UsageError(
+                f"run {run.id} is {run.state}, so there is nothing to {act}; nothing was changed. "
+                f"Its own call starts a new run."
+            )
+        if self._is_held(run):
+            raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(self._engine.holder(run)))
+
+    def _to_reopen(self, run: Run) -> Sequence[Entry]:
+        if run.kind == "workflow":
+            return Reopen(self._engine)(run)
+        return self._store.failed_items(run.no)
+
+    def _retried(self, run: Run, entries: Sequence[Entry], by: str) -> Change:
+        now = self.now()
+        change = reopened(run, entries, now=now)
+        ready = acted(run, "reset", by=by, now=now)
+        if ready is None:  # interrupted: its own call claims it as it is
+            return change
+        return ready._replace(entries=change.entries + ready.entries, ended=change.ended)
+
+    def _to_skip(self, run: Run, key: str) -> Entry:
+        failed = {entry.key: entry for entry in self._store.failed_items(run.no)}
+        for one in self._store.begun(run.no):
+            if one.kind == "item":
+                failed.setdefault(one.key, Entry(one.key, "item", "crashed", one.name, fence=run.fence))
+        short = {full.partition("/")[2]: entry for full, entry in failed.items()}
+        entry = failed.get(key) or short.get(key)
+        if entry is not None:
+            return entry
+        near = difflib.get_close_matches(key[: limits.KEY_CHARS], list(short)[:1_000], 1)
+        hint = (
+            f" Did you mean `{plain(near[0])}`?"
+            if near
+            else f" `onward show {run.id}` lists those that can be."
+        )
+        raise UsageError(
+            f"run {run.id} has no failed item `{plain(key, 80)}`, so it cannot be skipped; nothing was changed.{hint}"
+        )
+
+    def _is_held(self, run: Run) -> bool:
+        return run.state == "running" and not may_claim(
+            run, now=self.now(), owner_is_dead=self._engine.is_dead(run)
+        )
+
+    def _applied(self, change: Change | None) -> bool:
+        assert change is not None, "refused above"
+        return isinstance(self._engine.committer.commit(change)[0], Applied)
+
+    def _tries(self, run_id: str) -> Iterator[Run]:
+        run = self._find(run_id)
+        for _ in range(_TRIES):
+            yield run
+            run = self._find(run.id)
+
+    def _busy(self, run_id: str) -> JournalBusy:
+        return JournalBusy(f"run {run_id} changes all the time; nothing was changed. Repeat the command.")
+
+    # -- finding ------------------------------------------------------------------------------------
+
+    def _find(self, wanted: str) -> Run:
+        """The run of this id, of the only id that begins so, or the latest one of this name."""
+        shown = plain(wanted, 80)
+        if not wanted.isprintable() or not 0 < len(wanted) <= limits.NAME_CHARS:
+            raise RunNotFound(shown, self.place)
+        run = self._store.run(wanted)
+        if run is not None:
+            return run
+        named = self._store.runs(name=wanted, limit=1)
+        if named:
+            return named[0]
+        begins = [run for run in self._walk((), None) if run.id.startswith(wanted)]
+        if len(begins) == 1:
+            return begins[0]
+        if begins:
+            listed = ", ".join(run.id for run in begins[:3]) + (", …" if len(begins) > 3 else "")
+            raise UsageError(
+                f"`{shown}` fits {len(begins)} runs ({listed}); nothing was changed. Type more of the id."
+            )
+        raise RunNotFound(shown, self.place, self._near(wanted))
+
+    def _near(self, wanted: str) -> str | None:
+        names = [name for run in self._store.runs(limit=_PAGE) for name in (run.id, run.name)]
+        near = difflib.get_close_matches(wanted, names, 1, 0.5)
+        return plain(near[0]) if near else None
+
+    def _walk(self, states: Sequence[RunState], name: str | None) -> Iterator[Run]:
+        before: int | None = None
+        for _ in range(_LOOKED_THROUGH // _PAGE):
+            page = self._store.runs(states=states, name=name, limit=_PAGE, before_no=before)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            before = page[-1].no
+
+    def _window(self, run: Run, entries: int) -> int:
+        """The entry after which to read, to get so many of the latest ones."""
+        return max(-1, self._store.last_seq(run.no) - entries)
+
+    # Last in the class: after it, `list` in an annotation would mean this method.
+    def list(
+        self, *, states: Sequence[ShownState] = (), name: str | None = None, limit: int = 100
+    ) -> list[Overview]:
+        """The latest runs, newest first."""
+        found: list[Overview] = []
+        for run in self._walk(_stored_states(states), name):
+            one = self.overview(run)
+            if not states or one.state in states:
+                found.append(one)
+                if len(found) >= limit:
+                    break
+        return found
+
+
+def actor() -> str:
+    """Who acts, for the record."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no name for this user, as in many containers
+        user = str(os.getuid()) if hasattr(os, "getuid") else "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def journal_file(url: str) -> Path | None:
+    """The file of a SQLite journal; None for any other."""
+    address = url.partition("?")[0] if url.startswith("sqlite:") else url
+    if address.startswith("sqlite:///"):
+        return Path(unquote(address.removeprefix("sqlite:///"))).absolute()
+    return Path(address).absolute() if "://" not in address and address.endswith(".db") else None
+
+
+def _stored_states(states: Sequence[ShownState]) -> list[RunState]:
+    return list({"running" if state == "interrupted" else state for state in states})

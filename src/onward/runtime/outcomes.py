@@ -1,0 +1,72 @@
+"""Outcomes as they are recorded: values and errors to payloads and back, and which failures an error came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onward.core import codec, limits
+from onward.core.errors import NotRecordable, StepCrashed, StepFailed
+from onward.core.model import Begun, Entry
+
+
+def payload(value: Any, unit: str | None) -> str | None:
+    """The text of a result; raises NotRecordable with the path inside the value."""
+    if value is None:
+        return None
+    where = "the result" if unit is None else f"the result of {unit}"
+    text = codec.encode(value, where=where)
+    if len(text) > limits.PAYLOAD_BYTES:
+        size = f"{len(text) / 1e6:.0f} MB"
+        raise NotRecordable(
+            where, "$", f"{type(value).__qualname__} of {size}", "write it to a file and return its name"
+        )
+    return text
+
+
+def decoded(entry: Entry) -> Any:
+    assert entry.value is not None, "checked by the caller"
+    if entry.checksum != codec.checksum(entry.value):
+        raise codec.PayloadError(
+            f"`{entry.key}` (entry {entry.seq}) does not match its checksum; `onward doctor` shows what is damaged"
+        )
+    return codec.decode(entry.value)
+
+
+def recorded_error(entry: Entry) -> BaseException:
+    return (
+        codec.decode_error(entry.value)
+        if entry.value is not None
+        else StepFailed("unknown", "no error was recorded")
+    )
+
+
+def crash_error(past: Begun) -> StepCrashed:
+    what = "process died" if past.crashes == 1 else f"process died {past.crashes} times"
+    return StepCrashed(
+        f"the {what} while {past.kind} `{past.key}` was executed; it is not begun again by itself"
+    )
+
+
+def blame(error: BaseException, key: str) -> None:
+    try:
+        # An error that leaves nested units belongs to each of them.
+        error.__onward_keys__ = (*getattr(error, "__onward_keys__", ()), key)  # type: ignore[attr-defined]
+    except AttributeError:  # an exception class with slots: its entry is not reopened by a retry
+        return
+
+
+def culprits(error: BaseException) -> tuple[str, ...]:
+    """The failed entries from which an error came: those in its chain of causes and contexts."""
+    found: list[str] = []
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        found += [key for key in getattr(one, "__onward_keys__", ()) if key not in found]
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return tuple(found)
