@@ -1,0 +1,41 @@
+"""The command line. Each command is in the file of its noun, imported when it is called: help comes at once."""
+
+from __future__ import annotations
+
+import click
+
+from onward.cli.group import Commands
+
+_COMMANDS = {
+    "run": ("onward.cli.run:run", "Run a script, and start it again when it crashes, until it has finished."),
+    "status": (
+        "onward.cli.status:status",
+        "One glance: what runs, how far it is, what failed, what to type.",
+    ),
+    "runs": ("onward.cli.runs:runs", "List runs, newest first."),
+    "show": ("onward.cli.show:show", "Show one run: its timeline, attempts and errors."),
+    "retry": ("onward.cli.acts:retry", "Make a failed or stuck run ready to be continued."),
+    "cancel": ("onward.cli.acts:cancel", "End a run for good; what it has recorded is kept."),
+    "reset": ("onward.cli.acts:reset", "Forget a run's progress, so that its next call starts afresh."),
+    "skip": ("onward.cli.acts:skip", "Declare a failed or crashed item as done: it is not tried again."),
+    "doctor": ("onward.cli.doctor:doctor", "Check the journal and the place where it lies."),
+    "demo": ("onward.cli.demo:demo", "See it work: a job of 200 items that you may kill at any moment."),
+}
+
+
+@click.group(
+    cls=Commands,
+    commands_from=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="onward", message="onward %(version)s")
+def main() -> None:
+    """Work that survives: see what is recorded, and act on it.
+
+    The journal is found as programs find it: the variable ONWARD_URL, [tool.onward] url in pyproject.toml, else
+    .onward/journal.db at the project's root.
+
+    \b
+    Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 finished with failed items, 4 not finished yet,
+    5 no such run or journal, 75 try again later (journal or run is busy), 130 and 143 interrupted.
+    """

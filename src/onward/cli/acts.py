@@ -1,0 +1,130 @@
+"""`onward retry`, `cancel`, `reset` and `skip`: what a person does to a run from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onward.api.journal import Acted, Journal
+from onward.cli import output
+from onward.cli.group import tell
+from onward.core.errors import UsageError
+from onward.core.texts import plain
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+_run = click.argument("run_id", metavar="RUN")
+
+
+@click.command()
+@_run
+@_json
+def retry(run_id: str, *, as_json: bool) -> None:
+    """Make a failed or stuck run ready to be continued.
+
+    What failed will be executed again when RUN is continued; what succeeded is kept. RUN is an id, the start of one,
+    or a name.
+    """
+    with Journal.existing() as journal:
+        one = journal.retry(run_id)
+        again = _units(one.units, "will be tried again")
+        _report(
+            journal,
+            one,
+            f"{_name(one)} is ready: {again}. Continue it with: {output.command_text(one.run)}",
+            as_json=as_json,
+        )
+
+
+@click.command()
+@_run
+@_json
+def cancel(run_id: str, *, as_json: bool) -> None:
+    """End a run for good; what it has recorded is kept.
+
+    A process that executes RUN is asked to stop at its next step or item; otherwise RUN is cancelled at once.
+    """
+    with Journal.existing() as journal:
+        one = journal.cancel(run_id)
+        _report(journal, one, f"{_name(one)} {_ended(one)}", as_json=as_json)
+
+
+@click.command()
+@_run
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
+def reset(run_id: str, *, yes: bool, as_json: bool) -> None:
+    """Forget a run's progress, so that its next call starts afresh.
+
+    RUN is cancelled and its history is kept, but nothing of it is used again.
+    """
+    with Journal.existing() as journal:
+        before = journal.get(run_id)
+        if not yes:
+            done = f"{before.counts.done:,} done items" if before.counts.done else "its recorded steps"
+            _confirm(f"{plain(before.run.name)} ({plain(before.run.id)}) will do {done} again. Reset it?")
+        one = journal.reset(before.run.id)
+        _report(
+            journal,
+            one,
+            f"{_name(one)} {_ended(one)}; start afresh with: {output.command_text(one.run)}",
+            as_json=as_json,
+        )
+
+
+@click.command()
+@_run
+@click.argument("key")
+@_json
+def skip(run_id: str, key: str, *, as_json: bool) -> None:
+    """Declare a failed or crashed item as done: it is not tried again.
+
+    KEY is as `onward show RUN` lists it.
+    """
+    with Journal.existing() as journal:
+        one = journal.skip(run_id, key)
+        _report(
+            journal,
+            one,
+            f"item {plain(key)} of {_name(one)} is skipped. Continue the run with: {output.command_text(one.run)}",
+            as_json=as_json,
+        )
+
+
+def _confirm(question: str) -> None:
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:  # no answer can come: the input is not a terminal, or has ended
+        raise UsageError(
+            "nobody could be asked; nothing was changed. Say --yes to reset without a question."
+        ) from None
+    if not agreed:
+        raise UsageError("nothing was changed")
+
+
+def _report(journal: Journal, one: Acted, sentence: str, *, as_json: bool) -> None:
+    if not as_json:
+        tell(sentence)
+        return
+    document: dict[str, Any] = {
+        "run": output.run_json(journal.get(one.run.id)),
+        "asked": one.asked,
+        "units": one.units,
+    }
+    output.emit(document)
+
+
+def _name(one: Acted) -> str:
+    return f"{plain(one.run.name)} ({plain(one.run.id)})"
+
+
+def _ended(one: Acted) -> str:
+    if one.asked:
+        return "is being executed: its process was asked to stop, and does so at its next step or item"
+    return "is cancelled; what it had recorded is kept"
+
+
+def _units(count: int, what: str) -> str:
+    if count == 0:
+        return f"nothing of it had failed for good, its unfinished work {what}"
+    return f"1 failed unit {what}" if count == 1 else f"{count:,} failed units {what}"

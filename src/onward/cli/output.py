@@ -1,0 +1,156 @@
+"""How runs, times and tables look on a terminal, and what they are in JSON. Texts of users are neutralised here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from onward.api.journal import Overview
+from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
+from onward.core.model import Run
+from onward.core.texts import Failure, failure_of, plain
+from onward.runtime.observe import span
+from onward.runtime.progress import left_text
+
+SCHEMA: Final = 1
+_COLORS: Final[Mapping[str, str]] = {
+    "done": "green",
+    "skipped": "green",
+    "running": "cyan",
+    "waiting": "cyan",
+    "pending": "cyan",
+    "again": "yellow",
+    "interrupted": "yellow",
+    "paused": "yellow",
+    "failed": "red",
+    "stuck": "red",
+}
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout. ASCII only, so that no terminal obeys what a user's text holds."""
+    click.echo(json.dumps({"schema": SCHEMA, **document}, indent=2))
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
+    """Rows with their columns aligned; cells may be coloured."""
+    if not rows:
+        return
+    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        click.echo((indent + "  ".join(cells)).rstrip())
+
+
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))
+
+
+def heading(text: str) -> None:
+    click.secho(text, bold=True)
+
+
+def state_text(state: str) -> str:
+    return click.style(state, fg=_COLORS.get(state))
+
+
+# -- values -----------------------------------------------------------------------------------------
+
+
+def iso(at: float | None) -> str | None:
+    """A time for programs: ISO 8601 in UTC."""
+    if at is None:
+        return None
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):  # a damaged row must not hide the others
+        return None
+
+
+def moment(at: float) -> str:
+    """A time for people: local, to the second."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "an unknown time"
+
+
+def ago(at: float, now: float) -> str:
+    return f"{span(max(0.0, now - at))} ago"
+
+
+def progress_text(one: Overview) -> str:
+    """`61 of 117 (52 %) · 3 failed · 2 min left`."""
+    counts = one.counts
+    if one.run.kind == "workflow" and counts.total is None and not counts.done:
+        return ""
+    parts = [f"{counts.done:,}" if counts.total is None else f"{counts.done:,} of {counts.total:,}"]
+    if counts.total:
+        parts[0] += f" ({100 * counts.done // counts.total} %)"
+    if counts.failed:
+        parts.append(click.style(f"{counts.failed:,} failed", fg="red"))
+    if one.left is not None:
+        parts.append(f"{left_text(one.left)} left")
+    elif one.state == "running" and counts.total is not None and counts.done < counts.total:
+        parts.append("learning…")
+    return " · ".join(parts)
+
+
+def command_text(run: Run) -> str:
+    """What to type to continue a run."""
+    return plain(run.command or "", 1_000) or "(call it again from the program it belongs to)"
+
+
+def run_failure(run: Run) -> Failure | None:
+    return failure_of(run.error)
+
+
+def run_json(one: Overview) -> dict[str, Any]:
+    """A run for programs. Texts are as they were recorded."""
+    run, failure = one.run, run_failure(one.run)
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "name": run.name,
+        "state": one.state,
+        "done": one.counts.done,
+        "failed": one.counts.failed,
+        "total": one.counts.total,
+        "left_s": None if one.left is None else [one.left.low_s, one.left.high_s],
+        "resumed": one.resumed,
+        "holder": one.holder,
+        "asked": run.request,
+        "created_at": iso(run.created_at),
+        "updated_at": iso(run.updated_at),
+        "wake_at": iso(run.wake_at),
+        "command": run.command,
+        "error": failure_json(failure),
+    }
+
+
+def failure_json(failure: Failure | None, *, whole: bool = False) -> dict[str, str] | None:
+    if failure is None:
+        return None
+    found = {"class": failure.class_name, "message": failure.message}
+    return {**found, "traceback": failure.traceback} if whole else found
+
+
+def state_code(one: Overview) -> int:
+    """The exit code that stands for a run's state."""
+    if one.state == "done":
+        return FINISHED
+    if one.state in ("failed", "stuck", "cancelled"):
+        return FAILED_ITEMS if went_through(one) else FAILED
+    return UNFINISHED
+
+
+def went_through(one: Overview) -> bool:
+    """Whether a pass came to its end and only some of its items failed."""
+    failure = run_failure(one.run)
+    ended = failure is not None and failure.class_name == "onward.core.errors:RunFailed"
+    return one.state == "failed" and ended and one.counts.failed > 0

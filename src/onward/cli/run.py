@@ -1,0 +1,236 @@
+"""`onward run`: execute a script and start it again when it dies, until it has finished or gets no further."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import click
+
+from onward.api.journal import Journal, Overview
+from onward.cli.group import FAILED, FINISHED, USAGE, tell
+from onward.cli.output import state_code
+from onward.core.errors import JournalError, UsageError
+from onward.core.texts import plain
+from onward.runtime.observe import span
+
+_CALL: Final = ["-m", "onward.cli.call"]
+_MAX_DELAY_S: Final = 60.0
+# Runs of this script that are looked at: a script with more unfinished ones is not helped by looking at them all.
+_RUNS: Final = 200
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("target", metavar="SCRIPT|MODULE:FUNCTION")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option("--fresh", is_flag=True, help="Set the unfinished run aside and start a new one.")
+@click.option(
+    "--max-restarts",
+    default=5,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Give up after so many restarts in a row without anything new in the journal.",
+)
+@click.option(
+    "--delay",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds before the first restart; doubles up to a minute.",
+)
+def run(target: str, args: tuple[str, ...], max_restarts: int, delay: float, *, fresh: bool) -> None:
+    """Run a script, and start it again when it crashes, until it has finished.
+
+    It is a Python file, or `module:function`, which is called with ARGS as strings. SIGTERM and Ctrl-C are passed
+    on, and then nothing is started again.
+    """
+    words = command_words(target, args)
+    supervisor = Supervisor(words, max_restarts=max_restarts, delay_s=delay, fresh=fresh)
+    click.get_current_context().exit(supervisor.run())
+
+
+def command_words(target: str, args: Sequence[str]) -> list[str]:
+    """What stands behind `python` in the command that executes the target."""
+    if Path(target).is_file():
+        return [target, *args]
+    module, colon, function = target.rpartition(":")
+    if colon and _is_dotted(module) and function.isidentifier():
+        return [*_CALL, target, *args]
+    raise UsageError(
+        f"{plain(target, 200)} is neither a file here nor module:function; nothing was started. "
+        f"Name a Python file, or a function as in `jobs.nightly:main`."
+    )
+
+
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+class Supervisor:
+    """Keeps one script going. Asks the journal, which it only reads, whether the script gets on."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        max_restarts: int,
+        delay_s: float,
+        fresh: bool,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        self._words, self._max_restarts, self._delay_s, self._fresh = (
+            list(words),
+            max_restarts,
+            delay_s,
+            fresh,
+        )
+        self._wait = wait
+        self._command = " ".join(["python", *words])
+        target = len(_CALL) if list(words[: len(_CALL)]) == _CALL else 0
+        self._script = " ".join(["python", *words[: target + 1]])
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopped_by: int | None = None
+        self._stop = threading.Event()
+        self._begun_at = time.time()
+        self._seen = self._progress()
+
+    def run(self) -> int:
+        """The exit code: that of the work, 0, 1, 3 or 4, or 128 + the number of the signal that stopped it."""
+        before = {number: signal.signal(number, self._pass_on) for number in _signals()}
+        try:
+            return self._until_finished()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _until_finished(self) -> int:
+        in_vain = 0
+        while True:
+            code = self._once()
+            if self._stop.is_set():
+                return self._stopped()
+            if code == 0:
+                return self._outcome()
+            if (
+                code == USAGE and self._words[: len(_CALL)] == _CALL
+            ):  # what is not there now will not be there in a second
+                return USAGE
+            # The run that --fresh sets aside must not be the one that the restarted script has just begun.
+            self._fresh = self._fresh and not self._began_anew()
+            in_vain = 0 if self._got_on() else in_vain + 1
+            if in_vain > self._max_restarts:
+                tell(
+                    f"{_death(code)}; {self._vain(in_vain - 1)}. Put it right, then continue with: {self._command}"
+                )
+                return FAILED
+            pause = min(_MAX_DELAY_S, self._delay_s * 2 ** max(0, in_vain - 1))
+            tell(f"{_death(code)}; starting it again in {span(pause)}")
+            if self._wait(self._stop, pause):
+                return self._stopped()
+
+    def _once(self) -> int:
+        environment = {**os.environ, "ONWARD_FRESH": "1"} if self._fresh else _without_fresh()
+        self._child = subprocess.Popen([sys.executable, *self._words], env=environment)
+        if self._stopped_by is not None:  # the signal came while the child was being started
+            self._child.send_signal(self._stopped_by)
+        code = self._child.wait()
+        self._child = None
+        return code
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._stopped_by = number
+        self._stop.set()
+        child = self._child
+        # The terminal sends Ctrl-C to the child as well; twice would mean "at once".
+        if child is not None and not (number == signal.SIGINT and _in_foreground()):
+            with suppress(ProcessLookupError):
+                child.send_signal(number)
+
+    def _stopped(self) -> int:
+        assert self._stopped_by is not None, "only a signal stops"
+        tell(f"stopped; continue with: {self._command}")
+        return 128 + self._stopped_by
+
+    def _vain(self, restarts: int) -> str:
+        times = "1 restart" if restarts == 1 else f"{restarts} restarts"
+        return f"given up after {times} without anything new in the journal"
+
+    # -- what the journal says ------------------------------------------------------------------------
+
+    def _runs(self) -> list[Overview]:
+        """The runs that this script has begun, whatever its arguments were then."""
+        with self._journal() as journal:
+            return [one for one in journal.list(limit=_RUNS) if self._is_ours(one)] if journal else []
+
+    def _progress(self) -> dict[str, int]:
+        """How much of each run is recorded: what a mere restart writes does not count."""
+        with self._journal() as journal:
+            if journal is None:
+                return {}
+            ours = [one.run for one in journal.list(limit=_RUNS) if self._is_ours(one)]
+            return {run.id: journal.outcomes(run) for run in ours}
+
+    @contextmanager
+    def _journal(self) -> Iterator[Journal | None]:
+        try:
+            journal = Journal.existing()
+        except JournalError:  # none yet, or unusable: the script itself says what is wrong with it
+            yield None
+            return
+        with journal:
+            yield journal
+
+    def _is_ours(self, one: Overview) -> bool:
+        command = one.run.command or ""
+        return command == self._script or command.startswith(self._script + " ")
+
+    def _got_on(self) -> bool:
+        before, self._seen = self._seen, self._progress()
+        return any(count > before.get(run_id, 0) for run_id, count in self._seen.items())
+
+    def _began_anew(self) -> bool:
+        return any(one.run.created_at >= self._begun_at for one in self._runs())
+
+    def _outcome(self) -> int:
+        """The script ended well; a pass with failed items, or work that waits, still shows in the exit code."""
+        touched = [one for one in self._runs() if one.run.updated_at >= self._begun_at]
+        return max((state_code(one) for one in touched if one.state != "cancelled"), default=FINISHED)
+
+
+def _signals() -> list[signal.Signals]:
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+def _without_fresh() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "ONWARD_FRESH"}
+
+
+def _in_foreground() -> bool:
+    """Whether a terminal sends its Ctrl-C to this process and its children."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"the script ended with exit code {code}"
+    with suppress(ValueError):
+        return f"the script was killed by {signal.Signals(-code).name}"
+    return f"the script was killed by signal {-code}"

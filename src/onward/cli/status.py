@@ -1,0 +1,111 @@
+"""`onward status`: one glance at what runs, how far it is, what failed and what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from onward.api.journal import Journal, Overview
+from onward.cli import output
+from onward.core.texts import plain
+from onward.core.timeline import ShownState
+from onward.runtime.observe import span
+
+_RUNNING: tuple[ShownState, ...] = ("running", "waiting", "pending", "paused")
+_NEEDS_YOU: tuple[ShownState, ...] = ("interrupted", "failed", "stuck")
+_ENDED: tuple[ShownState, ...] = ("done", "cancelled")
+# Lines of a section: more than a screen is no glance. `onward runs` lists all.
+_LINES = 10
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+def status(*, as_json: bool) -> None:
+    """One glance: what runs, how far it is, what failed, what to type."""
+    with Journal.existing() as journal:
+        running = journal.list(states=_RUNNING, limit=_LINES)
+        needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
+        ended = journal.list(states=_ENDED, limit=5)
+        now, place = journal.now(), journal.place
+    if as_json:
+        sections = {"running": running, "needs_you": needs_you, "ended": ended}
+        output.emit(
+            {"journal": place, **{k: [output.run_json(one) for one in v] for k, v in sections.items()}}
+        )
+        return
+    click.echo(f"journal {place}")
+    _running(running, now)
+    _needs_you(needs_you, now)
+    _ended(ended, now)
+    if not running and not needs_you and not ended:
+        click.echo("\nno runs are recorded yet")
+
+
+def _running(found: Sequence[Overview], now: float) -> None:
+    if not found:
+        return
+    click.echo()
+    output.heading("in progress")
+    rows = [
+        [plain(one.run.name), output.state_text(one.state), output.progress_text(one), _who(one, now)]
+        for one in found
+    ]
+    output.table(rows, indent="  ")
+    for one in found:
+        if one.state in ("pending", "paused"):
+            click.echo(f"  continue {plain(one.run.name)} with: {output.command_text(one.run)}")
+
+
+def _who(one: Overview, now: float) -> str:
+    if one.run.request:
+        return f"asked to {one.run.request}"
+    if one.state == "waiting" and one.run.wake_at is not None:
+        return f"until {output.moment(one.run.wake_at)}"
+    if one.state != "running":
+        return f"set aside {output.ago(one.run.updated_at, now)}"
+    if one.silent_s:
+        return f"no sign of life for {span(one.silent_s)}"
+    return plain(one.holder or "", 60)
+
+
+def _needs_you(found: Sequence[Overview], now: float) -> None:
+    if not found:
+        return
+    click.echo()
+    output.heading("needs you")
+    for one in found:
+        head = [plain(one.run.name), output.state_text(one.state), output.progress_text(one)]
+        when = output.ago(one.last_sign_at, now)
+        click.echo("  " + "  ".join(part for part in (*head, when) if part))
+        failure = output.run_failure(one.run)
+        if failure is not None:
+            click.echo(f"    {failure.line}")
+        click.echo(f"    {what_to_type(one)}")
+
+
+def what_to_type(one: Overview) -> str:
+    """What continues a run that needs a person."""
+    command = output.command_text(one.run)
+    if one.state == "stuck":
+        return f"put it right, then type: onward retry {one.run.id}"
+    if one.counts.failed:
+        return f"try the failed ones again: {command} (what failed: onward show {one.run.id})"
+    return f"continue it: {command}"
+
+
+def _ended(found: Sequence[Overview], now: float) -> None:
+    if not found:
+        return
+    click.echo()
+    output.heading("ended lately")
+    rows = [
+        [
+            plain(one.run.name),
+            output.state_text(one.state),
+            output.progress_text(one),
+            output.ago(one.run.updated_at, now),
+        ]
+        for one in found
+    ]
+    output.table(rows, indent="  ")
