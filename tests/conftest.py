@@ -1,6 +1,7 @@
 """What holds for all tests: no settings of the developer leak in, and CI lets no important test be skipped."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -12,8 +13,15 @@ settings.load_profile("onward")
 
 
 def pytest_configure() -> None:
-    """A developer's ONWARD_URL must never be the journal a test writes to."""
+    """A developer's ONWARD_URL must never be the journal a test writes to.
+
+    Signals that whoever started the tests ignores (nohup, a shell's `&`) would be ignored by the programs under test.
+    """
     os.environ.pop("ONWARD_URL", None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,3 +59,19 @@ def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
     if hasattr(report, "wasxfail"):
         return f"expected to fail: {report.wasxfail}"
     return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the fault harnesses tried: points, kills, seeds. A harness that tried nothing fails by itself."""
+    tallies = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "tally"
+    ]
+    if tallies:
+        terminalreporter.section("what the fault harnesses tried")
+        for tally in sorted(tallies):
+            terminalreporter.write_line(tally)

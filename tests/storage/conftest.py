@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from onward.storage import Store
 from onward.storage.memory import MemoryStore
 from onward.storage.sqlite.store import SqliteStore
@@ -49,7 +50,9 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     def mount(options: str) -> Path:
         folder = tmp_path / f"disk{len(made)}"
         folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+        )
         if done.returncode != 0:
             pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
         made.append(folder)

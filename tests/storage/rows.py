@@ -9,7 +9,14 @@ from onward.storage import Store
 
 def a_run(run_id: str = "r", **fields: Any) -> Run:
     """A leased loop. Its identity is its id, so that two runs do not get in each other's way."""
-    given = {"kind": "loop", "name": "scrape", "identity": run_id, "state": "running", "fence": 1, "owner": "me"}
+    given = {
+        "kind": "loop",
+        "name": "scrape",
+        "identity": run_id,
+        "state": "running",
+        "fence": 1,
+        "owner": "me",
+    }
     return Run(**{"id": run_id, "lease_until": 30.0, **given, **fields})
 
 
@@ -23,9 +30,13 @@ def opened(store: Store, run_id: str = "r", **fields: Any) -> Run:
     return run
 
 
-def entry(key: str, state: EntryState = "done", kind: EntryKind = "item", value: str | None = "1", **fields: Any) -> Entry:
+def entry(
+    key: str, state: EntryState = "done", kind: EntryKind = "item", value: str | None = "1", **fields: Any
+) -> Entry:
     checksum = None if value is None else codec.checksum(value)
-    return Entry(key, kind, state, key, value=value, checksum=checksum, fence=1, ended_at=5.0)._replace(**fields)
+    return Entry(key, kind, state, key, value=value, checksum=checksum, fence=1, ended_at=5.0)._replace(
+        **fields
+    )
 
 
 def begun(key: str, at: float = 1.0, **fields: Any) -> Begun:

@@ -15,6 +15,7 @@ def test_what_is_not_there_is_none_or_empty(store: Store) -> None:
     assert store.runs() == []
     assert store.entries(7) == store.scope_entries(7, "") == store.failed_items(7) == []
     assert store.done_items(7, "", after=-1, limit=9) == []
+    assert store.last_seq(7) == -1
     assert store.begun(7) == []
     assert store.count_items(7, -1) == 0
 
@@ -61,6 +62,7 @@ def test_entries_are_read_in_order_from_where_one_left_off(store: Store) -> None
     assert [e.key for e in store.entries(run.no)] == list("abcde")
     assert [e.key for e in store.entries(run.no, after=1, limit=2)] == ["c", "d"]
     assert store.entries(run.no, after=4) == []
+    assert store.last_seq(run.no) == 4
 
 
 def test_done_items_are_those_of_one_depth_in_order_of_their_numbers(store: Store) -> None:
@@ -78,7 +80,11 @@ def test_done_items_are_those_of_one_depth_in_order_of_their_numbers(store: Stor
         entry("eachother/x"),
         entry("each/b"),
     )
-    assert store.done_items(run.no, "each/", after=-1, limit=9) == [(0, "each/z"), (3, "each/a"), (8, "each/b")]
+    assert store.done_items(run.no, "each/", after=-1, limit=9) == [
+        (0, "each/z"),
+        (3, "each/a"),
+        (8, "each/b"),
+    ]
     assert store.done_items(run.no, "each/", after=0, limit=1) == [(3, "each/a")]
     assert store.done_items(run.no, "each/a > each/", after=-1, limit=9) == [(2, "each/a > each/inner")]
 
@@ -134,7 +140,9 @@ def test_failed_items_are_those_that_have_not_been_done_or_reopened_since(store:
 
 def test_only_top_level_items_that_are_done_are_counted(store: Store) -> None:
     run = opened(store)
-    recorded(store, run, entry("a"), entry("b"), entry("c", "failed"), entry("d", kind="step"), entry("a > b"))
+    recorded(
+        store, run, entry("a"), entry("b"), entry("c", "failed"), entry("d", kind="step"), entry("a > b")
+    )
     assert store.count_items(run.no, -1) == 2
     assert store.count_items(run.no, 0) == 1
 

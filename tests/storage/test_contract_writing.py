@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+
 from onward.core.errors import JournalError
 from onward.core.model import Applied, Change, Owner, Progress, Request, RunState
 from onward.storage import Store
@@ -57,12 +58,16 @@ def test_entries_get_dense_numbers_from_zero_in_the_order_of_the_changes(store: 
 
 def test_an_entry_is_read_back_as_it_was_given_but_for_its_number(store: Store) -> None:
     run = opened(store)
-    given = entry("k", "failed", "step", '"é\\u0000"', fingerprint=b"\0\1\2", attempt=3, begun_at=1.5, name="fetch")
+    given = entry(
+        "k", "failed", "step", '"é\\u0000"', fingerprint=b"\0\1\2", attempt=3, begun_at=1.5, name="fetch"
+    )
     recorded(store, run, given, entry("none", value=None))
     assert store.entries(run.no) == [given._replace(seq=0), entry("none", value=None, seq=1)]
 
 
-def test_a_change_under_an_old_fence_is_refused_and_leaves_no_trace_while_the_others_go_through(store: Store) -> None:
+def test_a_change_under_an_old_fence_is_refused_and_leaves_no_trace_while_the_others_go_through(
+    store: Store,
+) -> None:
     one, two = opened(store, "one"), opened(store, "two", fence=5)
     stale = Change(
         two.no,
@@ -86,7 +91,9 @@ def test_a_change_of_a_run_that_does_not_exist_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "seen", [{"owner": "somebody"}, {"lease_until": 29.0}, {"state": "waiting"}], ids=["owner", "lease_until", "state"]
+    "seen",
+    [{"owner": "somebody"}, {"lease_until": 29.0}, {"state": "waiting"}],
+    ids=["owner", "lease_until", "state"],
 )
 def test_a_claim_is_refused_if_owner_lease_or_state_are_not_as_they_were_read(
     store: Store, seen: dict[str, object]
@@ -189,8 +196,17 @@ def test_a_key_done_twice_in_one_change_refuses_all_of_it(store: Store) -> None:
 
 def test_a_key_may_fail_and_be_retried_often_before_it_is_done(store: Store) -> None:
     run = opened(store)
-    recorded(store, run, *(entry("a", s) for s in ("retry", "failed", "reopened", "failed", "crashed", "done")))
-    assert [e.state for e in store.entries(run.no)] == ["retry", "failed", "reopened", "failed", "crashed", "done"]
+    recorded(
+        store, run, *(entry("a", s) for s in ("retry", "failed", "reopened", "failed", "crashed", "done"))
+    )
+    assert [e.state for e in store.entries(run.no)] == [
+        "retry",
+        "failed",
+        "reopened",
+        "failed",
+        "crashed",
+        "done",
+    ]
 
 
 def test_units_are_begun_replaced_and_ended(store: Store) -> None:
@@ -211,7 +227,9 @@ def test_in_one_change_units_end_before_others_begin(store: Store) -> None:
 
 def test_a_unit_that_begins_and_ends_within_one_batch_is_not_in_flight(store: Store) -> None:
     run = opened(store)
-    store.commit([Change(run.no, 1, begun=(begun("a"), begun("b"))), Change(run.no, 1, (entry("a"),), ended=("a",))])
+    store.commit(
+        [Change(run.no, 1, begun=(begun("a"), begun("b"))), Change(run.no, 1, (entry("a"),), ended=("a",))]
+    )
     assert store.begun(run.no) == [begun("b")]
 
 
@@ -223,7 +241,9 @@ def test_progress_is_written_to_the_run_and_nothing_else(store: Store) -> None:
 
 def test_what_a_run_is_never_changes(store: Store) -> None:
     run = opened(store)
-    other = a_run("other", kind="map", name="b", identity="c", direct=False, created_at=9.0, state="paused", no=run.no)
+    other = a_run(
+        "other", kind="map", name="b", identity="c", direct=False, created_at=9.0, state="paused", no=run.no
+    )
     recorded(store, run, after=replace(other, owner=None, lease_until=None))
     assert store.run("r") == replace(run, state="paused", owner=None, lease_until=None)
 
@@ -329,7 +349,9 @@ def test_an_owner_is_known_from_register_to_unregister(store: Store) -> None:
     assert not store.owner_is_dead("o-1")
 
 
-def test_a_deleted_run_is_gone_with_everything_of_it_and_its_number_is_never_given_again(store: Store) -> None:
+def test_a_deleted_run_is_gone_with_everything_of_it_and_its_number_is_never_given_again(
+    store: Store,
+) -> None:
     """A holder that knows only number and fence would otherwise write into the new run."""
     opened(store, "kept")
     run = opened(store)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from onward.core.model import Change, Entry
 from onward.storage.memory import MemoryStore
 from onward.storage.sqlite import reader
@@ -43,7 +44,9 @@ def test_both_stores_read_the_same_whatever_was_recorded(
     run = opened(sqlite, f"r{len(sqlite.runs(limit=-1))}")
     for batch in batches:
         answers = model.commit([Change(ours.no, 1, (one,)) for one in batch])
-        assert [type(a) for a in answers] == [type(a) for a in sqlite.commit([Change(run.no, 1, (one,)) for one in batch])]
+        assert [type(a) for a in answers] == [
+            type(a) for a in sqlite.commit([Change(run.no, 1, (one,)) for one in batch])
+        ]
     assert sqlite.entries(run.no) == model.entries(ours.no)
     assert sqlite.scope_entries(run.no, prefix) == model.scope_entries(ours.no, prefix)
     assert sqlite.failed_items(run.no) == model.failed_items(ours.no)

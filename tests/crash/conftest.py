@@ -1,0 +1,48 @@
+"""One shim and one fork server for all crash tests of a test process."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from crash.harness import SOURCE, Server, compile_shim, scratch
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    with scratch() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def shim(memory: Path) -> Path:
+    if sys.platform != "linux":
+        pytest.skip("the shim knows only Linux")
+    return compile_shim(memory)
+
+
+@pytest.fixture(scope="session")
+def source(memory: Path) -> Path:
+    """A copy of the code as it is now: a file saved during the tests must not end up in half of the forks."""
+    copy: Path = shutil.copytree(SOURCE, memory / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def server(memory: Path, shim: Path, source: Path) -> Iterator[Server]:
+    serving = Server(memory, shim, source)
+    yield serving
+    serving.close()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
+    """Say what was tried: printed with the test's output, and kept as its property `tally` for summaries."""
+
+    def say(what: object) -> None:
+        print(what)
+        record_property("tally", str(what))
+
+    return say

@@ -1,0 +1,124 @@
+"""The fork server: imports everything once, then forks a child for each phase of each point.
+
+Orders come as JSON lines on stdin, answers go out on stdout. A child is armed with the plan of its death before
+it opens the journal; the parent never opens one. Started with the shim in LD_PRELOAD.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import onward
+from crash import programs
+from onward.api import connect
+from onward.core import limits
+from onward.runtime.engine import Engine
+from onward.storage.sqlite.store import SqliteStore
+
+# No phase works for longer than a second; one that takes this long hangs.
+_HUNG_S = 20
+
+
+def child(order: dict[str, Any], shim: ctypes.CDLL) -> int:
+    folder = Path(order["folder"])
+    os.chdir(folder)
+    log = os.open(folder / "stderr.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["ONWARD_URL"] = f"sqlite:///{folder / 'journal.db'}"
+    programs.world.enter(folder, order["phase"])
+    if order["lease_s"]:
+        limits.LEASE_MARGIN_S = order["lease_s"] / 10  # type: ignore[misc]
+    text = [str(order[name]).encode() for name in ("folder", "letters", "name_end")]
+    shim.crash_arm(ctypes.c_long(order["at"]), order["action"], *text)
+    code = _perform(order, folder)
+    shim.crash_disarm()
+    shim.crash_notes.restype = ctypes.c_char_p
+    (folder / f"notes.{order['phase']}").write_bytes(shim.crash_notes())
+    (folder / f"count.{order['phase']}").write_text(str(shim.crash_count()))
+    return code
+
+
+def _perform(order: dict[str, Any], folder: Path) -> int:
+    try:
+        if order["ahead_s"] or order["lease_s"]:
+            store = SqliteStore(folder / "journal.db", clock=lambda: time.time() + order["ahead_s"])
+            connect._engine = Engine(store, lease_s=order["lease_s"] or limits.LEASE_S)
+        programs.world.returned(getattr(programs, order["program"])())
+        connect.disconnect()
+    except BaseException:
+        traceback.print_exc()
+        return 3
+    return 0
+
+
+_alive: set[int] = set()
+
+
+def start(order: dict[str, Any], shim: ctypes.CDLL) -> dict[str, Any]:
+    pid = os.fork()
+    if pid == 0:
+        code = 4
+        try:
+            code = child(order, shim)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _alive.add(pid)
+    return {"pid": pid}
+
+
+def wait(pid: int) -> dict[str, Any]:
+    """How a child ended, or that it has stopped."""
+
+    def hung(number: int, frame: object) -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, hung)
+    began = time.monotonic()
+    signal.alarm(_HUNG_S)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    signal.alarm(0)
+    if os.WIFSTOPPED(status):
+        return {"how": "stopped", "pid": pid}
+    _alive.discard(pid)
+    if os.WIFSIGNALED(status):
+        late = time.monotonic() - began >= _HUNG_S
+        return {"how": "hung" if late else "killed", "pid": pid, "code": os.WTERMSIG(status)}
+    return {"how": "ended", "pid": pid, "code": os.WEXITSTATUS(status)}
+
+
+def serve() -> None:
+    shim = ctypes.CDLL(os.environ.pop("LD_PRELOAD"))
+    os.environ["ONWARD_QUIET"] = "1"
+    os.umask(0o077)
+    print(json.dumps({"onward": onward.__file__}), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        match order["do"]:
+            case "run":
+                answer = wait(start(order, shim)["pid"])
+            case "start":
+                answer = start(order, shim)
+            case "wait":
+                answer = wait(order["pid"])
+            case "resume":
+                os.kill(order["pid"], signal.SIGCONT)
+                answer = wait(order["pid"])
+        print(json.dumps(answer), flush=True)
+    for pid in _alive:  # stopped ones that a failed test has left
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve()

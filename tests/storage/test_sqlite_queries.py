@@ -1,0 +1,69 @@
+"""The SQL of the SQLite store: nothing a running program asks for grows with what it does not ask about."""
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import apsw.ext
+import pytest
+
+from onward.storage.queries import load
+from onward.storage.sqlite.store import SqliteStore
+
+_SQL = load("onward.storage.sqlite")
+# These read everything: `onward doctor` does, and the owners are as many as there are processes.
+_READ_ALL = {
+    "misnumbered",
+    "done_twice",
+    "payloads",
+    "odd_leases",
+    "idle_owners",
+    "is_empty",
+    "integrity",
+    "strays",
+}
+_ASKED = sorted(
+    name for name, statement in _SQL.items() if statement.split()[0] in ("SELECT", "UPDATE", "DELETE")
+)
+
+
+@pytest.mark.parametrize("name", [name for name in _ASKED if name not in _READ_ALL])
+def test_no_statement_of_a_running_program_scans_a_table(sqlite: SqliteStore, name: str) -> None:
+    statement = _SQL[name]
+    count = apsw.ext.query_info(sqlite._writer, statement).bindings_count
+    plan = [row[3] for row in sqlite._writer.execute("EXPLAIN QUERY PLAN " + statement, (1,) * count)]
+    scans = [
+        step
+        for step in plan
+        if step.startswith("SCAN") and not step.startswith(("SCAN json_each", "SCAN (sub"))
+    ]
+    assert scans == [], plan
+
+
+def test_the_number_of_the_last_entry_is_looked_up_not_searched(sqlite: SqliteStore) -> None:
+    """SQLite answers max() by one step into the index for a few shapes of statement only; ours must be one of them."""
+    for name in ("guard", "last_seq"):
+        code = [row[1] for row in sqlite._writer.execute("EXPLAIN " + _SQL[name], (1,))]
+        assert "Last" in code or "SeekLE" in code or "SeekLT" in code or "SeekLast" in code, code
+
+
+def test_bound_values_do_not_make_sqlite_plan_anew(sqlite: SqliteStore) -> None:
+    """With partial indexes it would: the guard of every commit then took six times as long."""
+    for connection in (sqlite._writer, sqlite._connection):
+        assert connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
+
+
+def test_a_second_process_finds_the_layout_that_the_first_has_made(
+    sqlite: SqliteStore, tmp_path: Path
+) -> None:
+    def layout(store: SqliteStore) -> list[Any]:
+        return store._writer.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+    second = SqliteStore(tmp_path / "journal.db")
+    assert layout(second) == layout(sqlite)
+    assert len(layout(second)) > 10
+    second.close()
+
+
+def test_a_comment_is_no_part_of_a_statement() -> None:
+    assert all("--" not in statement and statement.strip() for statement in _SQL.values())

@@ -1,0 +1,184 @@
+"""`onward run`: starts again what dies, stops when it is told to, and gives up when nothing gets on."""
+
+import json
+import os
+import pty
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from onward.cli.run import Supervisor, command_words
+from onward.core.errors import UsageError
+from surfaces.conftest import LOOP, MAP, Cli, Programs
+
+# Dies three times, each time further on.
+DIES = """
+for item in onward.each(range(8), name="mortal"):
+    if item in (2, 4, 6) and not pathlib.Path(f"died{item}").exists():
+        pathlib.Path(f"died{item}").touch()
+        os.kill(os.getpid(), 9)
+    with open("done.txt", "a") as file:
+        file.write(f"{item}\\n")
+"""
+
+
+def test_a_script_that_is_killed_is_started_again_until_it_has_finished(programs: Programs) -> None:
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "0", programs.write(DIES))
+    assert done.returncode == 0, done.stderr
+    assert programs.lines("done.txt") == [str(n) for n in range(8)]
+    assert done.stderr.count("was killed by SIGKILL; starting it again") == 3
+
+
+def test_without_anything_new_in_the_journal_it_gives_up(programs: Programs) -> None:
+    name = programs.write("pathlib.Path('tries').open('a').write('x'); sys.exit(7)")
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "2", name, "--deep", "1")
+    assert done.returncode == 1
+    assert (programs.folder / "tries").read_text() == "xxx"
+    assert (
+        "ended with exit code 7; given up after 2 restarts without anything new in the journal" in done.stderr
+    )
+    assert "continue with: python job.py --deep 1" in done.stderr
+
+
+def test_restarts_that_get_on_are_not_counted_against_it(programs: Programs) -> None:
+    text = DIES.replace("(2, 4, 6)", "range(1, 8)")
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "1", programs.write(text))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_was_begun_with_other_arguments_counts_too(programs: Programs) -> None:
+    name = programs.write(DIES)
+    assert programs.run(name, "--slowly").returncode == -9
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "0", name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_arguments_and_output_are_the_scripts_own(programs: Programs) -> None:
+    done = programs.onward("run", programs.write("print(sys.argv[1:])"), "--json", "-x", "--", "y")
+    assert (done.returncode, done.stdout) == (0, "['--json', '-x', '--', 'y']\n")
+
+
+def test_a_pass_with_failed_items_has_an_exit_code_of_its_own(programs: Programs) -> None:
+    assert programs.onward("run", programs.write(MAP)).returncode == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_passed_on_and_nothing_is_started_again(
+    cli: Cli, programs: Programs, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setenv("HOLD_AT", "c")
+    keeper = programs.start("-m", "onward.cli", "run", "--delay", "0", programs.write(LOOP))
+    programs.wait_for("held")
+    keeper.send_signal(number)
+    _, err = keeper.communicate(timeout=30)
+    assert keeper.returncode == code, err
+    assert "stopped; continue with: python job.py" in err
+    assert programs.lines("done.txt") == ["a", "b"]
+    [one] = json.loads(cli("runs", "--json").stdout)["runs"]
+    assert (one["state"], one["done"]) == ("pending", 2)
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_script_once(programs: Programs) -> None:
+    """The terminal sends it to the script itself; a second one, passed on, would mean "at once"."""
+    text = """
+import signal
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+pathlib.Path("ready").touch()
+while not got:
+    time.sleep(0.01)
+time.sleep(0.5)
+pathlib.Path("got").write_text(str(len(got)))
+sys.exit(130)
+"""
+    name = programs.write(text)
+    keeper, terminal = pty.fork()
+    if keeper == 0:
+        os.chdir(programs.folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        os.execv(sys.executable, [sys.executable, "-m", "onward.cli", "run", name])
+    programs.wait_for("ready")
+    os.write(terminal, b"\x03")
+    programs.wait_for("got")
+    with suppress(OSError):  # read to the end, so that nothing waits for us; the end is an error here
+        while os.read(terminal, 1_000):
+            pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1]) == 130
+    assert (programs.folder / "got").read_text() == "1"
+
+
+def test_a_signal_ends_the_wait_before_a_restart(programs: Programs) -> None:
+    keeper = programs.start("-m", "onward.cli", "run", "--delay", "60", programs.write("sys.exit(1)"))
+    assert keeper.stderr is not None
+    while "starting it again" not in keeper.stderr.readline():
+        assert keeper.poll() is None
+    keeper.send_signal(signal.SIGTERM)
+    assert keeper.wait(30) == 143
+
+
+def test_fresh_sets_the_old_run_aside_but_not_the_one_it_has_begun(
+    cli: Cli, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = programs.write(LOOP)
+    monkeypatch.setenv("DIE_AT", "c")
+    programs.run(name)
+    (programs.folder / "died").unlink()
+    (programs.folder / "done.txt").unlink()
+    monkeypatch.setenv("DIE_AT", "e")
+    done = programs.onward("run", "--delay", "0", "--fresh", name)
+    assert done.returncode == 0, done.stderr
+    assert programs.lines("done.txt") == list("abcdef")
+    assert [one["state"] for one in json.loads(cli("runs", "--json").stdout)["runs"]] == ["done", "cancelled"]
+
+
+def test_a_function_is_called_with_the_arguments_as_strings(programs: Programs) -> None:
+    programs.write("def main(*args):\n    print(args)\nasync def later(n):\n    print('later', n)", "jobs.py")
+    assert programs.onward("run", "jobs:main", "1", "-v").stdout == "('1', '-v')\n"
+    assert programs.onward("run", "jobs:later", "2").stdout == "later 2\n"
+
+
+@pytest.mark.parametrize("target", ["jobs:nothing", "no_such_module:main"])
+def test_a_function_that_is_not_there_is_said_once_and_not_tried_again(
+    programs: Programs, target: str
+) -> None:
+    programs.write("", "jobs.py")
+    done = programs.onward("run", "--delay", "0", target)
+    assert done.returncode == 2
+    assert done.stderr.count("nothing was started") == 1
+
+
+@pytest.mark.parametrize("target", ["missing.py", "a b", ":main", "jobs:", "jobs:1x", "../x:y\x1b[2J"])
+def test_what_is_neither_a_file_nor_a_function_is_wrong_usage(cli: Cli, target: str) -> None:
+    result = cli("run", target)
+    assert result.exit_code == 2
+    assert "nothing was started" in result.stderr
+    assert "\x1b" not in result.stderr
+    with pytest.raises(UsageError):
+        command_words(target, [])
+
+
+def test_pauses_double_up_to_a_minute(programs: Programs, capfd: pytest.CaptureFixture[str]) -> None:
+    pauses: list[float] = []
+
+    def note(stop: threading.Event, seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    name = programs.write("sys.exit(1)")
+    os.chdir(programs.folder)
+    supervisor = Supervisor([name], max_restarts=8, delay_s=1, fresh=False, wait=note)
+    assert supervisor.run() == 1
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert "given up after 8 restarts" in capfd.readouterr().err
+
+
+def test_handlers_are_given_back(programs: Programs, journal: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    name = programs.write("pass")
+    assert Supervisor([name], max_restarts=0, delay_s=0, fresh=False).run() == 0
+    assert signal.getsignal(signal.SIGTERM) is before
