@@ -122,7 +122,7 @@ def pass_line(scene: Scene, ended: Pass) -> str:
     end = (
         "finished" if ended.kill is None else f"kill {len(scene.kills)} {aim(ended.kill, len(scene.venues))}"
     )
-    return f"pass {len(scene.passes):>2}  {began:<52}{end}"
+    return f"pass {len(scene.passes):>2}  {began:<56}{end}"
 
 
 def aim(kill: Kill, venues: int) -> str:
