@@ -24,6 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onward.core import codec
 from onward.core.codec import (
     MAX_DEPTH,
     checksum,
@@ -714,6 +715,12 @@ def test_clients_and_connections_count_by_type_only() -> None:
     assert fingerprint((Client(), 5)) != fingerprint((Client(), 6))
     assert fingerprint((Client(), 5)) != fingerprint((object(), 5))
     assert fingerprint(Order(Client(), [1])) != fingerprint(Order(Client(), [2]))
+
+
+@given(st.lists(st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats())).map(tuple))
+def test_the_short_way_to_a_fingerprint_leads_to_the_same(values: tuple[object, ...]) -> None:
+    plain = codec._plain_tuple(values)
+    assert plain is None or plain == codec._canonical(codec.tree(values, 0))
 
 
 def test_a_fingerprint_never_raises() -> None:

@@ -48,6 +48,7 @@ TABLE: dict[RunState, dict[str, RunState]] = {
         "suspended": "waiting",
         "paused": "paused",
         "diverged": "stuck",
+        "doubted": "stuck",
         "cancelled": "cancelled",
     },
     "waiting": {"claimed": "running", "paused": "paused", "cancelled": "cancelled", "reset": "pending"},
@@ -241,8 +242,15 @@ def test_a_run_that_is_over_is_never_claimed(state: RunState) -> None:
         claimed(replace(LEASED, state=state), Past(4, progressed=True), owner="you", now=200, lease_s=30)
 
 
-def claim(run: Run, *in_flight: Begun, progressed: bool = False, reopen: tuple[Entry, ...] = ()) -> Change:
-    return claimed(run, Past(9, progressed, in_flight, reopen), owner="you", now=200, lease_s=30)
+def claim(
+    run: Run,
+    *in_flight: Begun,
+    progressed: bool = False,
+    reopen: tuple[Entry, ...] = (),
+    ended_alive: bool = False,
+) -> Change:
+    past = Past(9, progressed, in_flight, reopen, ended_alive)
+    return claimed(run, past, owner="you", now=200, lease_s=30)
 
 
 def test_a_claim_raises_the_fence_and_holds_only_against_what_was_read() -> None:
@@ -280,9 +288,17 @@ def test_what_an_earlier_lease_left_begun_is_not_blamed_for_this_death() -> None
 
 @pytest.mark.parametrize("state", ["pending", "waiting", "paused", "stuck", "failed"])
 def test_a_run_that_was_given_back_blames_nobody(state: RunState) -> None:
-    change = claim(replace(LEASED, state=state, owner=None, lease_until=None, stalls=2), begun())
+    change = claim(replace(LEASED, state=state, owner=None, lease_until=None), begun())
     assert change.begun == ()
     assert row(change).stalls == 0
+
+
+def test_a_lease_that_ended_alive_blames_nobody_and_forgets_no_death_before_it() -> None:
+    """A full disk kept a process from giving its run back: what it had in flight counted as if it had died in it."""
+    change = claim(replace(LEASED, stalls=2), begun(), ended_alive=True)
+    assert change.begun == ()
+    assert [e.key for e in change.entries] == ["run/claimed"]
+    assert row(change).stalls == 2
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12))

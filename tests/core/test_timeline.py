@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from onward.core import codec
 from onward.core.errors import StepCrashed
+from onward.core.estimates import LEARNING, estimate, rate, time_left
 from onward.core.model import Begun, Entry, EntryKind, EntryState, ItemCounts, Run, RunState
+from onward.core.strip import strip
 from onward.core.texts import Failure, failure_of, plain, plain_lines
-from onward.core.timeline import LEARNING, Timeline, estimate, time_left, timeline
+from onward.core.timeline import Timeline, timeline
 
 
 def run(state: RunState = "running", fence: int = 1) -> Run:
@@ -278,3 +280,63 @@ def test_parking_and_skipping_are_no_attempts() -> None:
     parked = unit("each/a", "failed", begun=2, ended=2, error=StepCrashed("the process died"))
     line = of(run("failed"), unit("each/a", "crashed"), parked, unit("each/a", "done", attempt=0))
     assert line.units[0].tries == 1
+
+
+# -- what was kept, lost and how the time went ---------------------------------------------------------
+
+
+def test_the_time_of_a_run_is_drawn_as_a_strip() -> None:
+    line = of(
+        run("done", 3),
+        claimed(0, 1),
+        unit("each/a", ended=40),
+        claimed(60, 2),
+        mark("released", 70, 2),
+        claimed(90, 3),
+        mark("returned", 100, 3),
+    )
+    assert strip(line, now=500, width=10) == ["worked"] * 4 + ["dead"] * 2 + ["worked"] + ["idle"] * 2 + [
+        "worked"
+    ]
+    assert (line.worked_s, line.dead_s) == (60, 20)
+    assert strip(of(run()), now=5, width=10) == []
+    assert strip(of(run(), claimed(7, 1)), now=7, width=3) == ["worked"] * 3
+
+
+def test_an_interrupted_run_is_dead_to_the_end_of_its_strip() -> None:
+    line = of(run(), claimed(0, 1), unit("each/a", ended=50), now=100, dead=True)
+    assert strip(line, now=100, width=4) == ["worked", "worked", "dead", "dead"]
+
+
+def test_what_was_kept_is_known_although_only_the_latest_entries_were_looked_at() -> None:
+    entries = [claimed(90, 2), *(unit(f"each/{n}", begun=n, ended=n + 2.0, fence=2) for n in range(3))]
+    line = timeline(run("running", 2), entries, (), now=100, holder_is_dead=False, kept=1_000)
+    assert line.kept == (1_000, 2_000)
+    assert timeline(run("running", 2), entries, (), now=100, holder_is_dead=False).kept == (0, 0)
+    assert timeline(run("running", 2), [], (), now=100, holder_is_dead=False, kept=9).kept == (9, 0)
+
+
+def test_executions_that_a_death_cut_off_are_counted() -> None:
+    line = of(
+        run("running", 2),
+        claimed(0, 1),
+        unit("each/a", "crashed", begun=1, ended=9),
+        unit("each/b", "crashed", begun=1, ended=9),
+        claimed(9, 2),
+        unit("each/a", ended=12, fence=2),
+    )
+    assert line.repeated == 2
+
+
+def test_a_run_that_was_moved_away_tells_who_did_it() -> None:
+    value = codec.encode({"carried_by": "ann@host", "from": "failed"})
+    line = of(run("cancelled"), claimed(0, 1), mark("cancelled", 5, value=value))
+    assert (line.marks[-1].event, line.marks[-1].by) == ("closed here, to go on elsewhere,", "ann@host")
+
+
+def test_the_rate_is_that_of_the_present_lease() -> None:
+    old = [unit(f"each/o{n}", ended=n / 100) for n in range(50)]
+    new = [unit(f"each/n{n}", ended=100 + n * 2, fence=2) for n in range(LEARNING)]
+    assert rate([*old, *new], 2) == 0.5
+    assert rate(new[:-1], 2) is None
+    assert rate([unit(f"each/{n}", ended=7) for n in range(50)], 1) is None

@@ -10,6 +10,7 @@ import pytest
 
 from onward.core.errors import JournalBroken, JournalFull, OutcomeUnknown
 from onward.core.model import Applied, Change, Run
+from onward.storage.queries import load
 from onward.storage.sqlite import files
 from onward.storage.sqlite.store import SqliteStore
 from storage.rows import begun, entry, keys, opened, record, recorded
@@ -137,8 +138,11 @@ def test_after_an_io_error_nothing_is_acknowledged_any_more(
     again.close()
 
 
+_ALONE = load("onward.storage.sqlite")["add_alone"]  # a statement that is a commit of its own
+
+
 class Doubtful:
-    """A connection whose next COMMIT raises an I/O error, after doing its work or without."""
+    """A connection whose next commit raises an I/O error, after doing its work or without."""
 
     def __init__(self, connection: apsw.Connection, *, commits: bool) -> None:
         self._connection, self._commits = connection, commits
@@ -147,9 +151,12 @@ class Doubtful:
         return getattr(self._connection, name)
 
     def execute(self, statement: str, *values: Any) -> Any:
-        if statement != "COMMIT":
+        if statement == _ALONE and self._commits:
+            self._connection.execute(statement, *values)
+        elif statement == "COMMIT":
+            self._connection.execute("COMMIT" if self._commits else "ROLLBACK")
+        elif statement != _ALONE:
             return self._connection.execute(statement, *values)
-        self._connection.execute("COMMIT" if self._commits else "ROLLBACK")
         raise apsw.IOError("the answer was lost")
 
 

@@ -17,10 +17,22 @@ from typing import TYPE_CHECKING, Any, Final
 from onward.core.codec_arrays import ARRAY_ROWS
 from onward.core.codec_classes import CLASS_ROWS
 from onward.core.codec_errors import described, is_faithful, rebuilt
+from onward.core.codec_files import FILE_ROWS, MARK, by_path
 from onward.core.codec_tree import MAX_DEPTH, loose_tree, not_recordable, tree
-from onward.core.codec_types import ROWS, TAG, Body, Refused, escaped, has_surrogates, type_name
+from onward.core.codec_types import (
+    INT_MAX,
+    INT_MIN,
+    ROWS,
+    TAG,
+    Body,
+    Refused,
+    escaped,
+    has_surrogates,
+    type_name,
+)
 from onward.core.errors import NotRecordable, PayloadError
 from onward.core.lazily import Lazily
+from onward.core.limits import ITEM_CHARS
 
 if TYPE_CHECKING:
     import hashlib
@@ -38,6 +50,7 @@ __all__ = [
     "error_is_faithful",
     "fingerprint",
     "item_key",
+    "item_of_error",
 ]
 
 
@@ -60,7 +73,7 @@ def decode(text: str) -> Any:
     if type(text) is not str:
         raise PayloadError(f"it is not text but {type_name(text)}; the journal was written by something else")
     try:
-        return _decoder(text)
+        return _parsed(text)
     except PayloadError:
         raise
     except RecursionError:
@@ -79,11 +92,27 @@ def fingerprint(value: object) -> bytes:
 
     Never raises: what cannot be recorded (clients, connections) counts by its type only.
     """
-    try:
-        text = _canonical(tree(value, 0))
-    except Exception:  # code of the user (properties, odd mappings) may raise anything
-        text = _loose_text(value)
+    text = _plain_tuple(value) if type(value) is tuple else None
+    if text is None:
+        try:
+            text = _canonical(tree(value, 0))
+        except Exception:  # code of the user (properties, odd mappings) may raise anything
+            text = _loose_text(value)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _plain_tuple(values: tuple[object, ...]) -> str | None:
+    """The canonical text of a tuple of scalars, or None: what most steps are called with, at a fifth of the cost."""
+    parts = []
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            parts.append(encode_basestring(value))  # type: ignore[arg-type]
+        elif kind is int and INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
+            parts.append(str(value))
+        else:
+            return None
+    return f'{{"$t":"tuple","v":[{",".join(parts)}]}}'
 
 
 def item_key(value: object) -> str:
@@ -119,9 +148,33 @@ def _no_key(refused: Refused) -> NotRecordable:
     return not_recordable("item", refused)
 
 
-def encode_error(error: BaseException) -> str:
-    """What is kept of an exception, as JSON text. Never raises; what cannot be recorded is left out and named."""
-    return encode(described(error, _is_recordable), where="error")
+def encode_error(error: BaseException, *given: object) -> str:
+    """What is kept of an exception, as JSON text. Never raises; what cannot be recorded is left out and named.
+
+    `given`: the item that failed with it, if there is one; kept too when it can be recorded and is not too large.
+    """
+    parts = described(error, _is_recordable)
+    if given and _is_recordable(given[0]):
+        try:
+            if len(encode(given[0])) <= ITEM_CHARS:
+                parts["item"] = given[0]
+        except NotRecordable:  # deeper than what is left of the stack
+            pass
+    return encode(parts, where="error")
+
+
+def item_of_error(text: str) -> str | None:
+    """The item that failed with this error, as the text that `encode` gave; None if it was not kept.
+
+    Still text, because its class may not be imported where failures are looked at.
+    """
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(
+            f"the recorded exception is malformed ({type(error).__name__}: {error})"
+        ) from error
+    return _text(parts["item"]) if type(parts) is dict and "item" in parts else None
 
 
 def decode_error(text: str) -> Exception:
@@ -217,8 +270,8 @@ def _without_surrogates(plain: Any) -> Any:
 def _canonical(plain: Any) -> str:
     """The text of a tree in which the order of dicts and sets does not show. Lone surrogates stay in it."""
     text = _sorted_dumps(plain)
-    # A dict with odd keys and a set are lists in JSON; most values hold neither.
-    if '"$t":"dict"' in text or 'set","v":' in text:
+    # A dict with odd keys and a set are lists in JSON, a file counts by its path; most values hold none of them.
+    if '"$t":"dict"' in text or 'set","v":' in text or MARK in text:
         return _sorted_dumps(_ordered(plain))
     return text
 
@@ -228,6 +281,8 @@ def _ordered(plain: Any) -> Any:
         return [_ordered(item) for item in plain]
     if type(plain) is not dict:
         return plain
+    if plain.get(TAG) == "file":
+        return by_path(plain)
     made = {key: _ordered(item) for key, item in plain.items()}
     if plain.get(TAG) in _UNORDERED:
         made["v"].sort(key=_sorted_dumps)
@@ -268,5 +323,18 @@ def _no_constant(name: str) -> Any:
     raise PayloadError(f"it holds {name}, which is not JSON")
 
 
-_READERS: Final = {row.tag: row.read for row in (*ROWS.values(), *CLASS_ROWS.values(), *ARRAY_ROWS.values())}
-_decoder: Final = json.JSONDecoder(object_pairs_hook=_from_pairs, parse_constant=_no_constant).decode
+_READERS: Final = {
+    row.tag: row.read
+    for row in (*ROWS.values(), *CLASS_ROWS.values(), *ARRAY_ROWS.values(), *FILE_ROWS.values())
+}
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_from_pairs, parse_constant=_no_constant)
+_scan: Final = _DECODER.scan_once  # type: ignore[attr-defined]  # what `raw_decode` calls
+
+
+def _parsed(text: str) -> Any:
+    """As `json.loads`. Straight to the scanner for the texts that onward writes, which have no space around them."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return _DECODER.decode(text)  # which says what is wrong
+    return value if end == len(text) else _DECODER.decode(text)

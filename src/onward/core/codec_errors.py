@@ -10,11 +10,8 @@ from typing import Any, Final
 from onward.core.codec_classes import builtin_base, class_name, find_class
 from onward.core.codec_types import Refused, exactly, expect
 from onward.core.errors import StepFailed
-from onward.core.limits import TRACEBACK_CHARS
+from onward.core.limits import MESSAGE_CHARS, NOTES, TRACEBACK_CHARS
 
-# Message, and each note: longer ones are cut in the middle; they are for people.
-MESSAGE_CHARS: Final = 16_000
-MAX_NOTES: Final = 50
 _PARTS: Final = {"class", "message", "args", "state", "lost", "notes", "traceback", "retry_after"}
 
 
@@ -40,7 +37,7 @@ def described(error: BaseException, recordable: Callable[[object], bool]) -> dic
 
 def rebuilt(parts: Any) -> Exception:
     """The exception that `described` took apart; StepFailed when its class cannot be used here."""
-    expect(type(parts) is dict and parts.keys() == _PARTS, "it does not describe an exception")
+    expect(type(parts) is dict and parts.keys() - {"item"} == _PARTS, "it does not describe an exception")
     name, message = exactly(parts["class"], str), exactly(parts["message"], str)
     args = None if parts["args"] is None else exactly(parts["args"], tuple)
     kind = find_class(name)
@@ -128,7 +125,7 @@ def _message(error: BaseException) -> str:
 def _notes(error: BaseException) -> list[str]:
     notes = getattr(error, "__notes__", ())
     texts = [note for note in notes if type(note) is str] if isinstance(notes, list) else []
-    return [shortened(text, MESSAGE_CHARS) for text in texts[:MAX_NOTES]]
+    return [shortened(text, MESSAGE_CHARS) for text in texts[:NOTES]]
 
 
 def _traceback(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from onward.core.codec_arrays import array_row
 from onward.core.codec_classes import class_row
+from onward.core.codec_files import FILE_ROWS
 from onward.core.codec_types import INT_MAX, INT_MIN, ROWS, TAG, Body, Pairs, Refused, Row, type_name
 from onward.core.errors import NotRecordable
 
@@ -138,7 +139,7 @@ loose_tree: Final = _LooseWalk().tree
 
 
 def _row(value: object, kind: type) -> Row | None:
-    return class_row(kind) or array_row(value)
+    return FILE_ROWS.get(kind) or class_row(kind) or array_row(value)
 
 
 # -- saying what is wrong ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
+from onward.core.keys import SEPARATOR
 from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
@@ -21,6 +22,7 @@ Event = Literal[
     "suspended",
     "paused",
     "diverged",
+    "doubted",
     "cancelled",
     "resumed",
     "reset",
@@ -36,6 +38,7 @@ TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
     "suspended": (("running",), "waiting"),
     "paused": (("running", "pending", "waiting"), "paused"),
     "diverged": (("running",), "stuck"),
+    "doubted": (("running",), "stuck"),  # nobody knows whether an at-most-once step was executed
     "cancelled": (_OPEN, "cancelled"),
     "resumed": (("paused",), "pending"),
     "reset": (("pending", "waiting", "paused", "stuck", "failed"), "pending"),
@@ -79,6 +82,23 @@ class Retried(NamedTuple):
     began_at: float
 
 
+class Died(NamedTuple):
+    """Another process died in a unit that it executed for this run, which goes on; `again` counts it."""
+
+    again: Begun
+    error: str
+    began_at: float
+
+
+class Beaten(NamedTuple):
+    """A unit in flight says how far it is. `new` when its start marker is not written yet."""
+
+    begun: Begun
+    number: int
+    details: str
+    new: bool = False
+
+
 class Taken(NamedTuple):
     """A value that the world gave (a time, a random number, a wake-up time), the same for ever after."""
 
@@ -102,12 +122,12 @@ class Raised(NamedTuple):
 class Released(NamedTuple):
     """The holder gives the run back unfinished; `error` when an exception made it do so."""
 
-    event: Literal["released", "paused", "cancelled", "diverged", "suspended"]
+    event: Literal["released", "paused", "cancelled", "diverged", "doubted", "suspended"]
     error: str | None = None
     wake_at: float | None = None
 
 
-Fact = Started | Ended | Retried | Taken | Returned | Raised | Released
+Fact = Started | Ended | Retried | Died | Beaten | Taken | Returned | Raised | Released
 
 
 def decide(run: Run, fact: Fact, *, now: float) -> Change:
@@ -125,6 +145,11 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Retried(again, error, began_at):
             failed = _attempt(again, "retry", error, began_at, now)._replace(fence=run.fence)
             return Change(run.no, run.fence, (failed,), (again,))
+        case Died(again, error, began_at):
+            crashed = _attempt(again, "crashed", error, began_at, now)._replace(fence=run.fence)
+            return Change(run.no, run.fence, (crashed,), (again,))
+        case Beaten(begun, number, details, new):
+            return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
             return _end(run, "returned", now, replace(run, result=value, error=None))
         case Raised(error, culprits):
@@ -142,6 +167,12 @@ def _ended(run: Run, fact: Ended, now: float) -> Change:
     state: Literal["done", "failed"] = "done" if ok else "failed"
     entry = Entry(key, kind, state, name, fingerprint, value, crc, attempt, run.fence, begun_at, now)
     return Change(run.no, run.fence, (entry,), (), (key,) if marked else ())
+
+
+def _beaten(run: Run, begun: Begun, number: int, details: str, now: float) -> Change:
+    key, crc = f"{begun.key}{SEPARATOR}beat~{number}", codec.checksum(details)
+    beat = Entry(key, "beat", "done", begun.name, None, details, crc, begun.attempt, run.fence, None, now)
+    return Change(run.no, run.fence, (beat,))
 
 
 def _attempt(
@@ -205,19 +236,22 @@ class Past(NamedTuple):
     progressed: bool  # the previous lease recorded an outcome
     begun: tuple[Begun, ...] = ()
     reopen: tuple[Entry, ...] = ()  # failed outcomes that are to be executed again
+    ended_alive: bool = False  # the previous holder lived on and could not record its end
 
 
 def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> Change:
     """The next lease of `run`. Counts the death of the previous holder against what it had in flight.
 
-    A single unit in flight is convicted (one more crash); of several, each becomes a suspect, to be rerun alone.
+    A single unit in flight is convicted (one more crash); of several, each becomes a suspect, to be rerun alone. What
+    did not kill the holder, because that lived on, is neither.
     """
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
-    died = run.state == "running"
+    died = run.state == "running" and not past.ended_alive
     in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
     alone = len(in_flight) == 1
     begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
-    stalls = run.stalls + 1 if died and not in_flight and not past.progressed else 0
+    # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
+    stalls = 0 if in_flight or past.progressed else run.stalls + died
     after = replace(
         run,
         state="running",
@@ -225,7 +259,8 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
-        request=None,
+        # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen.
+        request="cancel" if run.request == "cancel" else None,
         error=None,
         stalls=stalls,
         updated_at=now,
@@ -269,13 +304,25 @@ def acted(
     return Change(run.no, run.fence, (_mark(after, event, now, codec.encode(by)),), after=after, before=run)
 
 
+def carried(run: Run, *, by: str, now: float) -> Change | None:
+    """An unfinished run goes on in another journal: it is closed here, with a mark that remembers how it stood."""
+    change = acted(run, "cancelled", by=by, now=now)
+    if change is None:
+        return None
+    value = codec.encode({"carried_by": by, "from": run.state})
+    mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
+    return change._replace(entries=(mark,))
+
+
 def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Change:
     """An exception has ended the body of these items, of a run that was then given back: it counts like a crash.
 
+    Of the items of a batch each becomes a suspect, as after the death of the process.
     `run` is as it was leased; guarded by its fence alone, so that it is refused once somebody else has claimed the run.
     """
     entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
-    again = tuple(b._replace(crashes=b.crashes + 1) for b in begun)
+    alone = len(begun) == 1
+    again = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in begun)
     after = replace(
         run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
     )
@@ -306,3 +353,8 @@ def reopened(run: Run, entries: Sequence[Entry], *, now: float) -> Change:
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
     """A loop's progress, for its row."""
     return Change(run.no, run.fence, progress=Progress(done, total, seq))
+
+
+def moved(run: Run, value: str, *, now: float) -> Change:
+    """A cursor stands at `value` now. It leaves no entry: what it stood at before is of no use to anybody."""
+    return Change(run.no, run.fence, after=replace(run, result=value, updated_at=now))

@@ -10,9 +10,13 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ RunNotFound                no such run
 │  ├─ RunConflict                same id or name, other work
 │  ├─ RunFailed                  the run ended with a failure
+│  │  └─ TooManyFailures         a map stopped early, because everything failed
+│  ├─ ExecutorBroken             the executor of a map can execute nothing any more
 │  ├─ RunCancelled               somebody cancelled it
 │  ├─ RunStuck                   it needs a person
-│  │  └─ Diverged                the code asks for something else than is recorded
+│  │  ├─ Diverged                the code asks for something else than is recorded
+│  │  └─ InDoubt                 nobody knows whether an at-most-once step was executed
+│  ├─ StepTimeout                a step ran longer than its timeout
 │  └─ StepFailed                 a step failed with an exception that cannot come back as itself
 │     └─ StepCrashed             the process died in it too often
 └─ JournalError                  about the store
@@ -31,6 +35,8 @@ Unwind (BaseException)           not errors: they end user code so that nothing 
 
 from __future__ import annotations
 
+import shlex
+
 
 class OnwardError(Exception):
     """Base class of every error raised by onward."""
@@ -46,11 +52,17 @@ class UsageError(OnwardError):
 class WrongThread(UsageError):
     """A step was called from a thread or task that does not own the run's scope."""
 
-    def __init__(self, what: str, where: str, run_id: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        where: str,
+        run_id: str,
+        cure: str = "Use onward.gather or onward.map for parallel work.",
+    ) -> None:
         self.what, self.where, self.run_id = what, where, run_id
         super().__init__(
             f"{what} was called from {where}, which is not where run {run_id} is being executed, so its place in the "
-            f"run could not be recorded; nothing was executed. Use onward.gather or onward.map for parallel work."
+            f"run could not be recorded; nothing was executed. {cure}"
         )
 
 
@@ -110,6 +122,22 @@ class RunFailed(RunError):
     """The run has ended with a failure."""
 
 
+class TooManyFailures(RunFailed):
+    """So many items of a map failed in a row that it stopped early; its place is kept."""
+
+    def __init__(self, run_id: str, name: str, why: str, kept: str) -> None:
+        self.name, self.why = name, why
+        super().__init__(
+            run_id,
+            f"`{name}` stopped early: {why}. {kept} The others were not begun. Mend the cause and call again, which "
+            f"retries the failed and does the rest; if the items themselves are bad, pass stop_after=None.",
+        )
+
+
+class ExecutorBroken(RunError):
+    """The executor of a map can execute nothing any more; what it had in flight counts as crashed."""
+
+
 class RunCancelled(RunError):
     """The run was cancelled; what it had recorded is kept."""
 
@@ -134,6 +162,34 @@ class Diverged(RunStuck):
             f"{present}. Nothing more was executed and nothing is lost. Give the new call its own key=, put the old "
             f"call back, or start afresh with `onward cancel {run_id}`.",
         )
+
+
+class InDoubt(RunStuck):
+    """An at-most-once step was begun, and nobody knows whether it was executed: it is not begun again by itself."""
+
+    def __init__(self, run_id: str, key: str, why: str) -> None:
+        self.run_id, self.key, self.why = run_id, key, why
+        super().__init__(
+            run_id,
+            f"step `{key}` of run {run_id} may have been executed or not: {why}. It is at_most_once, so it was not "
+            f"begun again, and what is recorded is kept. Find out what happened. If it was executed: "
+            f"`{self.commands[0]}` with what it returned; if not: `{self.commands[1]}`. Then run the program again. "
+            f"A probe= can answer by itself.",
+        )
+
+    @property
+    def commands(self) -> tuple[str, str]:
+        """What a person types if the step was executed, and if it was not."""
+        key = shlex.quote(self.key)
+        return f"onward skip {self.run_id} {key} --value JSON", f"onward retry {self.run_id} {key}"
+
+
+class StepTimeout(RunError, TimeoutError):
+    """A step ran longer than its `timeout=` and was ended. Counts as an attempt."""
+
+    def __init__(self, what: str, timeout_s: float, how: str) -> None:
+        self.timeout_s = timeout_s
+        super().__init__("", f"{what} took longer than its timeout of {timeout_s:g} s and was {how}")
 
 
 class StepFailed(RunError):
@@ -177,6 +233,10 @@ class JournalBroken(JournalError):
 
 class OutcomeUnknown(JournalError):
     """A commit's answer was lost: it may or may not have happened. The same call may be repeated safely."""
+
+
+# What passes: nothing is in doubt for good, and the same request may be repeated.
+PASSING = (JournalBusy, JournalFull, OutcomeUnknown)
 
 
 class PayloadError(JournalError):

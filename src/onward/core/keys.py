@@ -11,6 +11,9 @@ from onward.core.errors import UsageError
 from onward.core.model import Entry
 
 SEPARATOR = " > "
+# Units under these are notes that onward makes for itself (where a sink's file stood, which number a file has). They are
+# part of the record, and of no interest to a person who asks what was done.
+NOTES = ("sink/", "number/", "part/")
 
 
 class Scope:

@@ -11,6 +11,9 @@ LEASE_S: Final = 30.0
 RENEW_S: Final = LEASE_S / 3
 # Nothing new starts when the lease ends within this time: the margin for clocks that drift during one lease.
 LEASE_MARGIN_S: Final = 2.0
+# How often a process with active runs looks whether one of them is to be paused or cancelled, whether a start marker is
+# due, and whether a renewal that failed can be repeated: so that a request is heard of well within a second.
+TICK_S: Final = 0.25
 
 # `done(n)` waits this long for `begun(n+1)`, so that a loop pays one commit per item, not two.
 JOIN_S: Final = 0.005
@@ -21,6 +24,9 @@ PROGRESS_S: Final = 2.0
 
 # How long a writer waits for another process's transaction before it reports JournalBusy.
 BUSY_S: Final = 30.0
+# How long a fork waits for the journal to be at rest. Transactions and parts of a checkpoint take milliseconds: longer
+# is a fork from a signal handler that interrupted one, and waiting on would hang the process, so it forks all the same.
+FORK_S: Final = 5.0
 # How long outcomes are held and retried while the disk is full, before JournalFull.
 FULL_S: Final = 30.0
 # Pause between two tries while the disk is full.
@@ -37,9 +43,21 @@ NAME_CHARS: Final = 200
 KEY_CHARS: Final = 1_000
 # Nesting of scopes (steps in steps, items in items): deeper is a recursion that went wrong.
 SCOPE_DEPTH: Final = 50
+# Most items in one batch of a loop: each has a start marker and an entry, and all of them are in one transaction.
+BATCH_ITEMS: Final = 10_000
 # Most results a map keeps ready before its consumer takes them.
 MAP_BUFFER: Final = 1_000
 MAP_CONCURRENCY: Final = 10_000
+# Rows in one Parquet file of a sink. They are kept in memory until there are so many: more make larger, better
+# compressed files, fewer make less to keep.
+PARQUET_ROWS: Final = 50_000
+PARQUET_ROWS_MAX: Final = 10_000_000
+# A map in which so many items in a row failed stops early: at once if nothing has ever succeeded in its run, since then
+# the items are not what is wrong; later if something has, since a list may well hold a stretch of bad rows.
+MAP_STOP_AT_ONCE: Final = 20
+MAP_STOP_AFTER: Final = 100
+# A failed item is kept with its failure, to be listed and exported, if its text is no longer than this.
+ITEM_CHARS: Final = 64 * 1024
 
 # Rows read at a time when a pass is continued: memory stays the same however long the list.
 PAGE_ROWS: Final = 5_000
@@ -54,5 +72,19 @@ BACKOFF_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 3_600.0
 
-# Text kept of an exception's traceback.
+# Heartbeats that may be on their way to the disk at once; a faster unit waits for the oldest, so none is dropped.
+BEATS_AHEAD: Final = 1_000
+# The details of one heartbeat: all of them stay in the journal.
+BEAT_CHARS: Final = 1024 * 1024
+
+# An isolated step's own process: how long it may take to import the function when the step has a timeout (whose clock
+# starts with the call), and to end (exit handlers, other threads) once its outcome is known; then it is killed.
+LOAD_S: Final = 60.0
+LEAVE_S: Final = 5.0
+# Processes kept ready for the next isolated steps, about 20 MB each; more are started when needed and ended after use.
+WARDENS: Final = 4
+
+# Text kept of an exception: of its traceback, of its message and of each note (cut in the middle), and how many notes.
 TRACEBACK_CHARS: Final = 16_000
+MESSAGE_CHARS: Final = 16_000
+NOTES: Final = 50

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 RunKind = Literal["loop", "map", "workflow"]
 RunState = Literal["pending", "running", "waiting", "paused", "stuck", "done", "failed", "cancelled"]
-EntryKind = Literal["step", "item", "sleep", "value", "child", "mark"]
+# beat: a heartbeat of the unit in whose scope its key stands; always done.
+EntryKind = Literal["step", "item", "sleep", "value", "child", "beat", "mark"]
 # done, failed: outcomes. retry: an attempt that failed and will be repeated. crashed: the process died in it.
 # reopened: a failed outcome that is to be executed again. mark: an event of the run itself.
 EntryState = Literal["done", "failed", "retry", "crashed", "reopened", "mark"]

@@ -62,7 +62,12 @@ def delay_s(policy: Policy, *, attempt: int, error: BaseException, now: float, r
     asked = retry_after_s(error, now=now)
     if asked is not None:
         return min(asked, limits.RETRY_AFTER_MAX_S)
-    ceiling = min(policy.backoff_max_s, policy.backoff_s * _growth(policy.factor, attempt - 1))
+    return backoff_s(policy, attempt, random=random)
+
+
+def backoff_s(policy: Policy, times: int, *, random: float) -> float:
+    """Seconds to wait after so many failures (1, 2, ...); `random` in [0, 1) draws the jitter."""
+    ceiling = min(policy.backoff_max_s, policy.backoff_s * _growth(policy.factor, times - 1))
     return ceiling * random if policy.jitter else ceiling
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Final, NamedTuple
 
 # Longest text shown of a name, a key or a message; a hostile one must not fill the screen.
 SHOWN_CHARS: Final = 300
+# A command must be whole to be of use; one that is longer holds a program of its own (`python -c`).
+COMMAND_CHARS: Final = 4_000
 
 
 class Failure(NamedTuple):
@@ -39,6 +42,14 @@ def failure_of(text: str | None) -> Failure | None:
 
 def _string(part: object) -> str:
     return part if isinstance(part, str) else ""
+
+
+def command_in(command: str | None, folder: str | None) -> str:
+    """What to type in `folder` for a recorded command, which begins with the change to its own folder."""
+    text = plain(command or "", COMMAND_CHARS)
+    if folder is not None and text.startswith(f"cd {shlex.quote(plain(folder, COMMAND_CHARS))} && "):
+        return text.partition(" && ")[2] if " && " not in folder else text
+    return text or "(call it again from the program it belongs to)"
 
 
 def plain(text: str, longest: int = SHOWN_CHARS) -> str:

@@ -6,32 +6,30 @@ Pure: a run, its entries and what has begun go in, a Timeline comes out; the com
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, cast
 
 from onward.core import codec
 from onward.core.errors import PayloadError
 from onward.core.keys import SEPARATOR
-from onward.core.model import Begun, Entry, EntryKind, EntryState, ItemCounts, Run, RunState
+from onward.core.model import Begun, Entry, EntryKind, EntryState, Run, RunState
 from onward.core.texts import Failure, failure_of
 
 # `interrupted`: the row says `running`, but its holder is proven dead. Nothing is lost; somebody has to continue it.
 ShownState = Literal[RunState, "interrupted"]
 UnitState = Literal["done", "failed", "running", "interrupted", "again", "skipped"]
 LeaseEnd = Literal[
-    "open", "died", "returned", "raised", "released", "suspended", "paused", "diverged", "cancelled"
+    "open",
+    "died",
+    "returned",
+    "raised",
+    "released",
+    "suspended",
+    "paused",
+    "diverged",
+    "doubted",
+    "cancelled",
 ]
-
-# Durations that the time left is judged by, and how many of them it takes before anything is said.
-PACES: Final = 100
-LEARNING: Final = 5
-
-
-class Estimate(NamedTuple):
-    """How long the rest will take, as a range in seconds."""
-
-    low_s: float
-    high_s: float
 
 
 class Attempt(NamedTuple):
@@ -43,6 +41,16 @@ class Attempt(NamedTuple):
     ended_at: float
     fence: int
     failure: Failure | None
+
+
+class Beat(NamedTuple):
+    """A heartbeat of a unit: what it said, as JSON text, and in which attempt."""
+
+    key: str  # of the unit
+    number: int
+    attempt: int
+    at: float
+    details: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class UnitLine:
     due_at: float | None = None
     begun_at: float | None = None
     seq: int = -1  # of its latest entry
+    beats: tuple[Beat, ...] = ()  # its heartbeats, among the entries that were looked at
 
     @property
     def failure(self) -> Failure | None:
@@ -136,6 +145,16 @@ class Timeline:
     cut: bool
 
     @property
+    def worked_s(self) -> float:
+        """How long somebody executed it, as far as its leases were looked at."""
+        return sum(max(0.0, lease.last_sign_at - lease.begun_at) for lease in self.leases)
+
+    @property
+    def repeated(self) -> int:
+        """How many executions a death cut off: work that had to be done again."""
+        return sum(1 for unit in self.units for attempt in unit.attempts if attempt.state == "crashed")
+
+    @property
     def dead_s(self) -> float:
         """How long nobody worked on it because a process had died."""
         return sum(gap.ended_at - gap.begun_at for gap in self.gaps if gap.died)
@@ -155,11 +174,18 @@ def shown_state(run: Run, *, holder_is_dead: bool) -> ShownState:
 
 
 def timeline(
-    run: Run, entries: Sequence[Entry], begun: Sequence[Begun], *, now: float, holder_is_dead: bool
+    run: Run,
+    entries: Sequence[Entry],
+    begun: Sequence[Begun],
+    *,
+    now: float,
+    holder_is_dead: bool,
+    kept: int | None = None,
 ) -> Timeline:
     """What the entries tell, which are in order of seq.
 
-    They may be the latest ones and a few older ones; then older leases and units are missing.
+    They may be the latest ones and a few older ones; then older leases and units are missing. `kept` is how many units
+    were done before the latest lease, if that is known better than from the entries.
     """
     state = shown_state(run, holder_is_dead=holder_is_dead)
     since = _since(entries)
@@ -171,14 +197,14 @@ def timeline(
         _gaps(leases, state, now),
         tuple(_mark(entry) for entry in entries if entry.kind == "mark"),
         _units(run, entries, begun, state),
-        _kept(run, entries),
+        _kept(run, entries, kept),
         since > 0,
     )
 
 
 # -- leases and the time between them ---------------------------------------------------------------
 
-_ENDS: Final = ("returned", "raised", "released", "suspended", "paused", "diverged", "cancelled")
+_ENDS: Final = ("returned", "raised", "released", "suspended", "paused", "diverged", "doubted", "cancelled")
 
 
 def _since(entries: Sequence[Entry]) -> int:
@@ -234,8 +260,18 @@ def _gaps(leases: Sequence[Lease], state: ShownState, now: float) -> tuple[Gap, 
 
 def _mark(entry: Entry) -> Mark:
     # What a person did names them; the other marks carry arguments and owners.
-    by = _text(entry.value) if entry.name in ("cancelled", "paused", "resumed", "reset") else None
-    return Mark(entry.ended_at, entry.name, by)
+    named = entry.name in ("cancelled", "paused", "resumed", "reset", "renamed")
+    carried = _carried_by(entry.value) if entry.name == "cancelled" else None
+    if carried is not None:
+        return Mark(entry.ended_at, "closed here, to go on elsewhere,", carried)
+    return Mark(entry.ended_at, entry.name, _text(entry.value) if named else None)
+
+
+def _carried_by(value: str | None) -> str | None:
+    """Who closed the run only because it goes on in another journal."""
+    found = _decoded(value)
+    by = found.get("carried_by") if isinstance(found, dict) else None
+    return by if isinstance(by, str) else None
 
 
 # -- units ------------------------------------------------------------------------------------------
@@ -245,13 +281,24 @@ def _units(
     run: Run, entries: Sequence[Entry], begun: Sequence[Begun], state: ShownState
 ) -> tuple[UnitLine, ...]:
     by_key: dict[str, list[Entry]] = {}
+    beats: dict[str, list[Beat]] = {}
     for entry in entries:
-        if entry.kind != "mark":
+        if entry.kind == "beat":
+            beats.setdefault(entry.key.rpartition(SEPARATOR)[0], []).append(beat_of(entry))
+        elif entry.kind != "mark":
             by_key.setdefault(entry.key, []).append(entry)
     started = {one.key: one for one in begun}
     units = [_unit(run, own, started.pop(key, None), state) for key, own in by_key.items()]
     units += [_unit(run, (), one, state) for one in started.values()]
+    if beats:
+        units = [replace(unit, beats=tuple(beats.get(unit.key, ()))) for unit in units]
     return tuple(units)
+
+
+def beat_of(entry: Entry) -> Beat:
+    """A heartbeat, from its entry."""
+    unit, _, name = entry.key.rpartition(SEPARATOR)
+    return Beat(unit, int(name.rpartition("~")[2]), entry.attempt, entry.ended_at, entry.value or "null")
 
 
 def _unit(run: Run, own: Sequence[Entry], begun: Begun | None, state: ShownState) -> UnitLine:
@@ -291,70 +338,33 @@ def _unsettled(run: Run, begun: Begun, state: ShownState) -> UnitState:
     return "interrupted" if begun.fence == run.fence and state == "interrupted" else "again"
 
 
-def _kept(run: Run, entries: Sequence[Entry]) -> Kept:
-    """What is done and was done before the latest lease."""
+def _kept(run: Run, entries: Sequence[Entry], known: int | None) -> Kept:
+    """What is done and was done before the latest lease; its length by the mean of those that were looked at."""
     done = [
         entry
         for entry in entries
-        if entry.state == "done" and entry.kind in ("step", "item") and entry.fence < run.fence
+        if entry.state == "done" and entry.kind in ("step", "item") and SEPARATOR not in entry.key
     ]
-    work = sum(
-        max(0.0, e.ended_at - e.begun_at) for e in done if e.begun_at is not None and SEPARATOR not in e.key
-    )
-    return Kept(sum(1 for entry in done if SEPARATOR not in entry.key), work)
+    before = [entry for entry in done if entry.fence < run.fence]
+    if known is None or known <= len(before):
+        return Kept(len(before), _lengths(before))
+    seen = before or done
+    return Kept(known, known * _lengths(seen) / len(seen) if seen else 0.0)
 
 
-# -- how long it will take --------------------------------------------------------------------------
-
-
-def time_left(remaining: int, paces: Sequence[float]) -> Estimate | None:
-    """The time for `remaining` units, from the seconds that each of the last ones took (divided by parallelism).
-
-    Between the median, which an outlier does not move, and the mean, which knows them; None before there are enough.
-    """
-    if remaining <= 0 or len(paces) < LEARNING:
-        return None
-    mean, median = sum(paces) / len(paces), _median(paces)
-    # Completions that come in bursts have a median near zero, which would promise too much.
-    low, high = sorted((max(median, mean / 2), mean))
-    return Estimate(low * remaining, high * remaining)
-
-
-def _median(values: Sequence[float]) -> float:
-    # Importing `statistics` takes longer than all of this file, and every program would pay for it.
-    ordered, middle = sorted(values), len(values) // 2
-    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def estimate(counts: ItemCounts, entries: Iterable[Entry]) -> Estimate | None:
-    """How long the rest of a loop or map will take, from its latest entries; dead time does not count."""
-    spans = [
-        (e.begun_at, e.ended_at)
-        for e in entries
-        if e.kind == "item" and e.state == "done" and e.begun_at is not None and SEPARATOR not in e.key
-    ][-PACES:]
-    if counts.total is None or not spans:
-        return None
-    lengths = [max(0.0, end - start) for start, end in spans]
-    busy = _covered(spans)
-    parallel = max(1.0, sum(lengths) / busy) if busy > 0 else 1.0
-    return time_left(counts.total - counts.done - counts.failed, [length / parallel for length in lengths])
-
-
-def _covered(spans: Sequence[tuple[float, float]]) -> float:
-    """The length of the union of the spans."""
-    covered, upto = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        covered += max(0.0, end - max(start, upto))
-        upto = max(upto, end)
-    return covered
+def _lengths(entries: Iterable[Entry]) -> float:
+    return sum(max(0.0, entry.ended_at - entry.begun_at) for entry in entries if entry.begun_at is not None)
 
 
 def _text(value: str | None) -> str | None:
+    found = _decoded(value)
+    return found if isinstance(found, str) else None
+
+
+def _decoded(value: str | None) -> object:
     if value is None:
         return None
     try:
-        found = codec.decode(value)
+        return codec.decode(value)
     except PayloadError:
         return None
-    return found if isinstance(found, str) else None

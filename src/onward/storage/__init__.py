@@ -5,7 +5,8 @@ A store knows rows and guards, not rules: which change a fact means is decided i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from onward.core.model import Answer, Begun, Change, Entry, Owner, Request, Run, RunState
@@ -34,7 +35,7 @@ class Store(Protocol):
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
         request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
-        created_at of a run never change; the number of a deleted run is never given again.
+        created_at of a run never change (but see `rename`); the number of a deleted run is never given again.
 
         Raises JournalFull (nothing applied, may be repeated), JournalBusy (likewise), JournalBroken (nothing may be
         acknowledged any more), OutcomeUnknown.
@@ -58,8 +59,43 @@ class Store(Protocol):
 
     def unregister(self, owner: str) -> None: ...
 
+    def note_end(self, owner: str) -> None:
+        """Note beside the journal, which takes no writes just now, that this process ends by itself with runs in hand.
+
+        As far as that is possible; never raises.
+        """
+        ...
+
     def delete(self, run_no: int) -> None:
         """Remove a run and everything of it."""
+        ...
+
+    def add_run(
+        self, run: Run, entries: Iterable[Entry], begun: Iterable[Begun], *, instead_of: Run | None = None
+    ) -> Answer:
+        """Add a whole run that comes from another journal, in one transaction and without holding it in memory.
+
+        Its entries are numbered from 0 in their order; everything else is stored as it is given. Refused (`exists`) if
+        there is a run of its id, or another open direct run of its identity; (`key`) if a unit is done twice. With
+        `instead_of` that run is removed in the same transaction, unless it has changed since it was read. An exception
+        that `entries` raises leaves nothing written.
+        """
+        ...
+
+    def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
+        """Give a run another name, identity and command, and record `mark`; the one exception to what never changes.
+
+        Refused (`lease`, `fence`) if the run has changed since it was read, (`exists`) if another open direct run has
+        that identity already.
+        """
+        ...
+
+    def prune(self, run: Run, *, at_most: int) -> Answer:
+        """Remove up to `at_most` of a run's entries, the latest first, and with the last of them the run itself.
+
+        The answer's `seq` is the number of the latest entry that is left: -1 when the run is gone. Refused if the run
+        has changed since it was read. Between two calls the run is there, numbered without a gap.
+        """
         ...
 
     # -- reading ------------------------------------------------------------------------------------
@@ -127,6 +163,14 @@ class Store(Protocol):
         """True only if it is proven that the process is dead: its lock is free, on this boot and mount."""
         ...
 
+    def ended_alive(self, owner_id: str) -> bool:
+        """Whether `note_end` has left a note of this owner."""
+        ...
+
+    def requests(self, owner: str) -> list[tuple[int, Request]]:
+        """What is asked of the runs that `owner` holds: (run number, request)."""
+        ...
+
     def version(self) -> object:
         """A cheap value that changes when anybody has written: waiting without polling the rows."""
         ...
@@ -136,6 +180,19 @@ class Store(Protocol):
         ...
 
     # -- life -----------------------------------------------------------------------------------------
+
+    def backup(self, target: Path) -> None:
+        """Copy the journal as it is at this moment into the file `target`, while others go on writing.
+
+        The copy is complete, checked and durable before it takes its place; readable by its owner alone. It replaces
+        an earlier copy, and nothing else. Raises JournalUnusable (a place that cannot be), JournalFull, JournalBroken
+        (the journal is damaged, so there is no copy); then `target` is as it was.
+        """
+        ...
+
+    def shrink(self) -> None:
+        """Give the room of what was removed back to the disk. Writers wait; needs as much room again meanwhile."""
+        ...
 
     def tidy(self) -> None:
         """Housekeeping off the commit path (a WAL checkpoint); called now and then by the owner's keeper."""

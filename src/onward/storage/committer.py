@@ -100,13 +100,23 @@ class Committer:
 
     def commit(self, *changes: Change) -> list[Answer]:
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
-        ticket = Ticket(changes)
         with Masked():
+            ticket = None
+            lead = False
             with self._mutex:
                 self._refuse_if_unusable()
-                self._queue.append(ticket)
-                lead = self._take_lead()
-            if lead:
+                if self._leading or self._queue or self._later or self._held:
+                    ticket = Ticket(changes)
+                    self._queue.append(ticket)
+                    lead = self._take_lead()
+                else:
+                    self._leading, self._handed = True, False
+            if ticket is None:
+                answers = self._lead_alone(changes)
+                if isinstance(answers, list):
+                    return answers
+                ticket = answers
+            elif lead:
                 self._lead()
         if not ticket.settled:
             ticket.wait()
@@ -162,14 +172,16 @@ class Committer:
                 self.wait_for(ticket)
 
     def close(self) -> None:
-        """Commit what is queued and end the service thread."""
-        self.flush()
-        with self._mutex:
-            self._closing = True
-            self._bell.notify_all()
-            service = self._service
-        if service is not None and service is not threading.current_thread():
-            service.join(limits.BUSY_S)
+        """Commit what is queued and end the service thread; raises what the last commit raised, all the same ended."""
+        try:
+            self.flush()
+        finally:
+            with self._mutex:
+                self._closing = True
+                self._bell.notify_all()
+                service = self._service
+            if service is not None and service is not threading.current_thread():
+                service.join(limits.BUSY_S)
 
     # -- leading ----------------------------------------------------------------------------------------
 
@@ -187,11 +199,27 @@ class Committer:
                 batch = self._take()
             self._settle(batch)
         finally:
-            with self._mutex:
-                if self._queue or self._held:
-                    self._hand_over()
-                else:
-                    self._leading = False
+            self._step_down()
+
+    def _lead_alone(self, changes: Sequence[Change]) -> list[Answer] | Ticket:
+        """As `_lead` for a batch of one, whose caller is the leader: no ticket unless something goes wrong."""
+        try:
+            answers = self._store.commit(changes)
+            self._full_since = None
+            return answers
+        except BaseException as failure:
+            ticket = Ticket(changes)
+            self._fail([ticket], failure)
+            return ticket
+        finally:
+            self._step_down()
+
+    def _step_down(self) -> None:
+        with self._mutex:
+            if self._queue or self._held:
+                self._hand_over()
+            else:
+                self._leading = False
 
     def _take(self) -> list[Ticket]:
         batch: list[Ticket] = []
@@ -207,23 +235,27 @@ class Committer:
     def _settle(self, batch: list[Ticket]) -> None:
         if not batch:
             return
-        answers: list[Answer] = []
-        error: BaseException | None = self._broken
-        if error is None:
-            try:
-                answers = self._store.commit([change for ticket in batch for change in ticket.changes])
-                self._full_since = None
-            except JournalFull as full:
-                if self._hold(batch, full):
-                    return
-                error = full
-            except JournalError as failure:
-                error = failure
-                if isinstance(failure, JournalBroken):
-                    self._broken = failure
-            except BaseException as failure:  # a fault of ours: whatever it is, every waiter hears of it
-                error = self._broken = failure
-        self._answer(batch, answers, error)
+        if self._broken is not None:
+            self._answer(batch, [], self._broken)
+            return
+        try:
+            answers = self._store.commit([change for ticket in batch for change in ticket.changes])
+        except BaseException as failure:
+            self._fail(batch, failure)
+        else:
+            self._full_since = None
+            self._answer(batch, answers, None)
+
+    def _fail(self, batch: list[Ticket], failure: BaseException) -> None:
+        """What a failed commit means for its waiters and for this committer."""
+        if isinstance(failure, JournalFull):
+            if self._hold(batch, failure):
+                return
+        elif isinstance(failure, JournalBroken) or not isinstance(failure, JournalError):
+            self._broken = (
+                failure  # a broken disk, or a fault of ours: whatever it is, every waiter hears of it
+            )
+        self._answer(batch, [], failure)
 
     def _answer(self, batch: list[Ticket], answers: list[Answer], error: BaseException | None) -> None:
         calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}

@@ -31,11 +31,15 @@ def refusal(change: Change, guard: Guard | None) -> Refused | None:
             "fence", f"fence {change.fence} is not the run's fence {guard.fence}; nothing was written"
         )
     before = change.before
-    if before is None or (before.owner, before.lease_until, before.state) == (
-        guard.owner,
-        guard.lease_until,
-        guard.state,
-    ):
+    if before is None:
+        return None
+    as_read = before.owner == guard.owner and before.lease_until == guard.lease_until
+    as_read = as_read and before.state == guard.state
+    claim = change.after
+    if claim is not None and claim.state == "running" and claim.fence > change.fence:
+        # A holder whose lease is over may still record until it is taken: what the claimant has read is old then.
+        as_read = as_read and claim.leased_seq == guard.seq + len(change.entries)
+    if as_read:
         return None
     return Refused(
         "lease", f"the run is now {guard.state}, held by {guard.owner or 'nobody'}; nothing was written"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from onward.core.errors import JournalError, JournalUnusable
 from onward.core.keys import SEPARATOR
@@ -156,6 +157,58 @@ class MemoryStore:
         with self._lock:
             self._version += self._rows.pop(run_no, None) is not None
 
+    def add_run(
+        self, run: Run, entries: Iterable[Entry], begun: Iterable[Begun], *, instead_of: Run | None = None
+    ) -> Answer:
+        self._refuse_if_unusable()
+        change = Change(0, 0, tuple(entries), tuple(begun), after=run, create=True)
+        with self._lock:
+            if instead_of is None:
+                return self.commit((change,))[0]
+            refused = guards.refusal(
+                self._untouched(instead_of), self._stored(self._untouched(instead_of))[1]
+            )
+            if refused is not None:
+                return refused
+            before = self._rows.pop(instead_of.no)
+            answer = self.commit((change,))[0]
+            if isinstance(answer, Refused):
+                self._rows[instead_of.no] = before
+                self._rows = dict(sorted(self._rows.items()))
+            return answer
+
+    def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
+        self._refuse_if_unusable()
+        with self._lock:
+            other = self.open_run(identity)
+            if run.direct and run.state not in CLOSED and other is not None and other.no != run.no:
+                return guards.exists(run)
+            answer = self.commit((self._untouched(run)._replace(entries=(mark,)),))[0]
+            if isinstance(answer, Applied):
+                rows = self._rows[run.no]
+                rows.run = replace(rows.run, name=name, identity=identity, command=command)
+            return answer
+
+    def prune(self, run: Run, *, at_most: int) -> Answer:
+        self._refuse_if_unusable()
+        with self._lock:
+            answer = self.commit((self._untouched(run),))[0]
+            if isinstance(answer, Refused):
+                return answer
+            rows = self._rows.pop(run.no)
+            kept = rows.entries[: max(0, len(rows.entries) - at_most)]
+            if kept:
+                self._rows[run.no] = left = _Rows(rows.run)
+                left.begun = rows.begun
+                for entry in kept:
+                    left.add(entry)
+                self._rows = dict(sorted(self._rows.items()))
+            return answer._replace(seq=len(kept) - 1)
+
+    def _untouched(self, run: Run) -> Change:
+        """A change that writes nothing, and is refused if the run has changed since it was read."""
+        return Change(run.no, run.fence, before=run)
+
     # -- reading ------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Run | None:
@@ -244,6 +297,17 @@ class MemoryStore:
         """Never proven: the store dies with its owners."""
         return False
 
+    def note_end(self, owner: str) -> None:
+        """Nothing to note: the store dies with its owners."""
+
+    def ended_alive(self, owner_id: str) -> bool:
+        return False
+
+    def requests(self, owner: str) -> list[tuple[int, Request]]:
+        return [
+            (run.no, run.request) for run in self._runs() if run.owner == owner and run.request is not None
+        ]
+
     def version(self) -> object:
         return self._version
 
@@ -259,6 +323,14 @@ class MemoryStore:
                 )
 
     # -- life -----------------------------------------------------------------------------------------
+
+    def backup(self, target: Path) -> None:
+        raise JournalUnusable(
+            f"the journal {self._place} is in memory, so there is no file to copy; nothing was written"
+        )
+
+    def shrink(self) -> None:
+        self._refuse_if_unusable()
 
     def tidy(self) -> None:
         self._refuse_if_unusable()

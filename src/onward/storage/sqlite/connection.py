@@ -49,7 +49,9 @@ def refuse_affected_sqlite(version: str, *, forced: bool) -> None:
 def connect(path: Path, *, durability: Durability = "machine", reads_only: bool = False) -> apsw.Connection:
     """A connection that waits for foreign locks, checkpoints nothing by itself and trusts nothing in the file."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-    connection = apsw.Connection(str(path), flags=flags)
+    # It must be no link itself. Its directories may be: /tmp is one on macOS.
+    real = path.parent.resolve() / path.name
+    connection = apsw.Connection(str(real), flags=flags)
     # Waits for programs that do not queue for their turn, such as the `sqlite3` shell.
     connection.set_busy_timeout(int(limits.BUSY_S * 1000))
     for setting, value in _SETTINGS:
@@ -59,6 +61,10 @@ def connect(path: Path, *, durability: Durability = "machine", reads_only: bool 
     connection.pragma("cell_size_check", 1)
     # FULL: the log is synced before a commit returns. NORMAL survives the process, not the machine.
     connection.pragma("synchronous", "FULL" if durability == "machine" else "NORMAL")
+    # On macOS a plain sync leaves data in the disk's own cache. Elsewhere these say nothing.
+    if durability == "machine":
+        connection.pragma("fullfsync", 1)
+        connection.pragma("checkpoint_fullfsync", 1)
     # The log is overwritten from its start, never truncated: overwriting syncs twice as fast as appending (measured).
     connection.pragma("journal_size_limit", -1)
     if reads_only:

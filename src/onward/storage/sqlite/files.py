@@ -15,6 +15,8 @@ from typing import Final
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalFull, JournalUnusable
+from onward.storage import host
+from onward.storage.sqlite import locks
 
 # f_type of statfs(2): file systems whose files another machine may change, where SQLite's shared memory is not shared.
 # https://sqlite.org/wal.html: "all processes using a database must be on the same host computer".
@@ -65,6 +67,7 @@ def prepare(path: Path, *, force_network: bool) -> bool:
 
     True if the file was created just now.
     """
+    locks.refuse_missing(path)
     try:
         _directory(path.parent)
         _refuse_network(path, forced=force_network)
@@ -119,7 +122,7 @@ def _add_zeros(log: int, length: int, target: int) -> None:
     try:
         while at < target:
             at += os.pwrite(log, bytes(target - at), at)
-        os.fsync(log)
+        host.sync(log)
     except OSError:
         os.ftruncate(log, length)
 
@@ -153,6 +156,8 @@ def _directory(directory: Path) -> None:
             os.mkdir(made, 0o700)
             # The umask may have taken away even the owner's rights; it can never have added any.
             os.chmod(made, 0o700)
+            # Its name is on the disk only then; what SQLite syncs later is the directory within.
+            _sync(made.parent)
         except FileExistsError:
             continue  # another process was faster
     if not directory.is_dir():
@@ -160,6 +165,14 @@ def _directory(directory: Path) -> None:
     refuse_other_owner(directory, os.stat(directory))
     if directory.name == ".onward":
         _ignore(directory)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        host.sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _ignore(directory: Path) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final, Protocol
+from typing import Protocol
 from weakref import WeakSet
 
-# A transaction or a part of a checkpoint takes milliseconds. Longer is a fork from a signal handler that interrupted
-# one: waiting on would hang the process.
-_PATIENCE_S: Final = 5.0
+from onward.core import limits
 
 
 class Restful(Protocol):
@@ -34,7 +32,7 @@ def watch(store: Restful) -> None:
 
 
 def _rest() -> None:
-    _held.extend(lock for store in list(_open) for lock in store.locks if lock.acquire(timeout=_PATIENCE_S))
+    _held.extend(lock for store in list(_open) for lock in store.locks if lock.acquire(timeout=limits.FORK_S))
 
 
 def _go_on() -> None:
@@ -42,4 +40,5 @@ def _go_on() -> None:
         _held.pop().release()
 
 
-os.register_at_fork(before=_rest, after_in_parent=_go_on, after_in_child=_go_on)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_rest, after_in_parent=_go_on, after_in_child=_go_on)

@@ -6,20 +6,14 @@ host on which it was taken; a lock that is held proves nothing, since a forked c
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 from onward.core.model import Owner
-from onward.storage.sqlite import files
-
-
-def boot() -> str | None:
-    """What this boot of the machine is called; None where the system does not tell."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return None
+from onward.storage.host import boot
+from onward.storage.sqlite import files, locks
 
 
 class Owners:
@@ -40,7 +34,7 @@ class Owners:
             raise files.unusable(self._folder, problem) from problem
         files.refuse_other_owner(self._folder, os.lstat(self._folder))
         descriptor = files.open_private(self._file(owner_id))
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
         self._held[owner_id] = descriptor
 
     def let_go(self, owner_id: str) -> None:
@@ -49,6 +43,22 @@ class Owners:
         descriptor = self._held.pop(owner_id, None)
         if descriptor is not None:
             os.close(descriptor)
+
+    def note_end(self, owner_id: str) -> None:
+        """Note that the owner ends by itself although the journal did not take the release of its runs.
+
+        Its lock file becomes read-only: that needs no room on a disk that is full. A disk that is gone or read-only
+        takes not even that.
+        """
+        with contextlib.suppress(OSError):
+            os.chmod(self._file(owner_id), stat.S_IRUSR)
+
+    def ended_alive(self, owner_id: str) -> bool:
+        """Whether the owner has left the note of `note_end`."""
+        try:
+            return not os.lstat(self._file(owner_id)).st_mode & stat.S_IWUSR
+        except OSError:
+            return False
 
     def proven_dead(self, owner: Owner) -> bool:
         """True only if the kernel itself has freed the owner's lock, on this host and boot."""
@@ -63,7 +73,7 @@ class Owners:
             return False
         try:
             # Shared: two processes that look at the same time must not take each other for the owner.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            locks.flock(descriptor, locks.LOCK_SH | locks.LOCK_NB)
         except OSError:
             return False
         else:

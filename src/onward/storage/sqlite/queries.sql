@@ -34,6 +34,12 @@ FROM run WHERE no = ?1
 INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: add_alone
+-- A whole commit in one statement, for a change that is a single entry: guard and number included. Nothing is inserted
+-- where the fence is another or a request waits to be answered; the primary key refuses a number that is taken.
+INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM run WHERE no = ?1 AND fence = ?14 AND request IS NULL
+
 -- name: set_begun
 INSERT OR REPLACE INTO begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -74,6 +80,16 @@ DELETE FROM entry WHERE run = ?
 DELETE FROM begun WHERE run = ?
 -- name: delete_run
 DELETE FROM run WHERE no = ?
+-- name: delete_latest
+DELETE FROM entry WHERE run = ? AND seq > ?
+
+-- name: rename
+UPDATE run SET name = ?2, identity = ?3, command = ?4 WHERE no = ?1
+
+-- name: vacuum
+VACUUM
+-- name: snapshot
+BEGIN
 
 -- name: run
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
@@ -178,6 +194,9 @@ ORDER BY begun_at, key
 
 -- name: owner
 SELECT id, host, boot, pid, command, started_at FROM owner WHERE id = ?
+
+-- name: requests
+SELECT no, request FROM run INDEXED BY run_owner WHERE owner = ? AND request IS NOT NULL
 
 -- name: idle_owners
 SELECT id FROM owner WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.owner = owner.id) LIMIT 100

@@ -12,10 +12,11 @@ from typing import Any, Final
 import apsw
 
 from onward.core.errors import JournalError
-from onward.core.model import Begun, Entry, Owner, Run, RunState
+from onward.core.model import Begun, Entry, Owner, Request, Run, RunState
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
+from onward.storage.sqlite.owners import Owners
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
 _FEW: Final = 20_000
@@ -29,6 +30,7 @@ class Reader:
     """The reading half of the store. Threads take turns; each call sees what was committed before it began."""
 
     _path: Path
+    _owners: Owners
 
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._connection, self._sql = connection, sql
@@ -130,6 +132,15 @@ class Reader:
 
     def owner(self, owner_id: str) -> Owner | None:
         return next((Owner._make(row) for row in self._rows("owner", owner_id)), None)
+
+    def note_end(self, owner: str) -> None:
+        self._owners.note_end(owner)
+
+    def ended_alive(self, owner_id: str) -> bool:
+        return self._owners.ended_alive(owner_id)
+
+    def requests(self, owner: str) -> list[tuple[int, Request]]:
+        return self._rows("requests", owner)
 
     def idle_owners(self) -> list[str]:
         """Owners that hold no run."""

@@ -18,16 +18,25 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
-from onward.core.model import Answer, Change, Owner, Request
+from onward.core.model import Answer, Applied, Change, Owner, Request
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import files, forks
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
-from onward.storage.sqlite.reader import Reader
-from onward.storage.sqlite.transaction import UNWRITABLE, Batch, Clash, Transaction, one_by_one
+from onward.storage.sqlite.reader import Row
+from onward.storage.sqlite.transaction import (
+    UNWRITABLE,
+    Batch,
+    Clash,
+    Inserted,
+    Straight,
+    Transaction,
+    one_by_one,
+)
 from onward.storage.sqlite.turn import Turn
+from onward.storage.sqlite.upkeep import Upkeep
 
 _SQL: Final = load("onward.storage.sqlite")
 # A file that was deleted or replaced takes writes without a word: looked at this often, not on every commit.
@@ -40,7 +49,7 @@ _CLOSE_S: Final = 0.5
 _abandoned: Final[list[apsw.Connection]] = []
 
 
-class SqliteStore(Reader):
+class SqliteStore(Upkeep):
     """A journal in one file, for the processes of one machine."""
 
     def __init__(
@@ -59,6 +68,7 @@ class SqliteStore(Reader):
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
         self._looked_at = 0.0
+        self._straight = Straight(_SQL)
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
         created = files.prepare(self._path, force_network=force_network)
         self._owners = Owners(self._path)
@@ -113,6 +123,10 @@ class SqliteStore(Reader):
                 self._end()
 
     def _commit(self, changes: Sequence[Change]) -> list[Answer]:
+        if len(changes) == 1:
+            row = self._straight.row(changes[0])
+            if row is not None and (answers := self._commit_straight(row)) is not None:
+                return answers
         writer = self._writer
         writer.execute(_SQL["begin"])
         try:
@@ -132,7 +146,20 @@ class SqliteStore(Reader):
         except apsw.Error as problem:
             if not self._happened(batch, problem):
                 raise
+        self._straight.learn(batch.left)
         return batch.answers
+
+    def _commit_straight(self, row: Row) -> list[Answer] | None:
+        try:
+            return [Applied(row[0], row[1], None)] if self._straight.insert(self._writer, row) else None
+        except apsw.BusyError:
+            raise  # nothing was begun
+        except apsw.Error as problem:
+            self._straight.forget()
+            doubtful = Inserted(row)
+            if not self._happened(doubtful, problem):
+                raise
+            return doubtful.answers
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -226,7 +253,7 @@ class SqliteStore(Reader):
             self._unusable = error
         return problem if error is None else error
 
-    def _happened(self, batch: Batch, problem: apsw.Error) -> bool:
+    def _happened(self, batch: Batch | Inserted, problem: apsw.Error) -> bool:
         """Whether a COMMIT that raised an error is on the disk all the same.
 
         True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew:
@@ -234,7 +261,7 @@ class SqliteStore(Reader):
         """
         try:
             self._renew_writer()
-            seen = self._seen(batch)
+            seen = batch.seen(self._guard)
             if seen:
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
                 return True
@@ -247,18 +274,8 @@ class SqliteStore(Reader):
             f"happened. Repeating the call is safe; look at the disk first."
         ) from problem
 
-    def _seen(self, batch: Batch) -> bool | None:
-        """Whether the batch's transaction shows in the journal; None if none of its runs tells."""
-        for no, left in batch.left.items():
-            found = batch.found.get(no)
-            if left == found:
-                continue
-            row: Any = self._writer.execute(_SQL["guard"], (no,)).fetchone()
-            if row == left:
-                return True
-            if row == found:
-                return False
-        return None
+    def _guard(self, no: int) -> Row | None:
+        return self._writer.execute(_SQL["guard"], (no,)).fetchone()
 
     def _renew_writer(self) -> None:
         """Replace the writing connection, whose state is in doubt."""

@@ -6,14 +6,13 @@ Here a writer that has had its turn queues behind one that waits: it must pass t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
 from typing import Final
 
 from onward.core.errors import JournalBusy
-from onward.storage.sqlite import files
+from onward.storage.sqlite import files, locks
 
 # Sleeps between two tries: a transaction takes about as long as the first on a fast disk; the last keeps a waiter's
 # CPU use below one per cent, and what it adds to a wait small.
@@ -33,17 +32,17 @@ class Turn:
         """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
         gate, turn = self._gate, self._turn
         try:
-            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.flock(gate, locks.LOCK_EX | locks.LOCK_NB)
+            locks.flock(turn, locks.LOCK_EX | locks.LOCK_NB)
         except BlockingIOError:
             self._wait(within_s)
         # Not only on success: a gate left shut by an interrupt would lock out every other process.
         finally:
-            fcntl.flock(gate, fcntl.LOCK_UN)
+            locks.flock(gate, locks.LOCK_UN)
 
     def release(self) -> None:
         """Give the turn back; harmless without having it."""
-        fcntl.flock(self._turn, fcntl.LOCK_UN)
+        locks.flock(self._turn, locks.LOCK_UN)
 
     def _wait(self, within_s: float) -> None:
         end = time.monotonic() + within_s
@@ -63,8 +62,8 @@ class Turn:
         """Who has the turn, as far as this system tells."""
         inode = os.fstat(self._turn).st_ino
         try:
-            with open("/proc/locks", encoding="ascii") as locks:
-                for line in locks:
+            with open("/proc/locks", encoding="ascii") as taken:
+                for line in taken:
                     fields = line.split()
                     if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
                         return f"process {fields[4]} is writing"
@@ -82,7 +81,7 @@ def _lock(descriptor: int, end: float) -> None:
     sleep_s = _SLEEP_S
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= end:
                 raise
