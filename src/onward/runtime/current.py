@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Here:
     """One place in a run: the scope that names calls made in it, and who may make them."""
 
-    __slots__ = ("attempt", "inside_step", "key", "pid", "rows", "scope", "session", "task", "thread")
+    __slots__ = ("attempt", "inside_step", "key", "process", "rows", "scope", "session", "task", "thread")
 
     def __init__(
         self, session: Session, scope: Scope, key: str, *, attempt: int = 1, inside_step: bool = False
@@ -38,15 +38,16 @@ class Here:
         self.attempt, self.inside_step = attempt, inside_step
         self.thread = 0  # set by the driver, when the code begins
         self.task: Any = None
-        self.pid = 0
+        self.process = 0
         # What the body of a loop's item has written to sinks so far; None where rows have no item to go with.
         self.rows: dict[Any, list[str]] | None = None
 
     def own(self) -> None:
         """The calling thread and task are the ones that may call steps here."""
-        self.thread, self.task, self.pid = threading.get_ident(), running_task(), os.getpid()
+        self.thread, self.task, self.process = threading.get_ident(), running_task(), _process
 
 
+_process = os.getpid()  # kept here, so that no step asks the system
 _here: ContextVar[Here | None] = ContextVar("onward_here", default=None)
 # Sessions that execute user code in this process, with the threads that existed when each began.
 _active: weakref.WeakKeyDictionary[Session, frozenset[int]] = weakref.WeakKeyDictionary()
@@ -62,7 +63,7 @@ def here(*, begins_run: bool = False) -> Here | None:
         if _active and not begins_run:
             _refuse_stray()
         return None
-    if place.thread != threading.get_ident() or place.task is not running_task() or place.pid != os.getpid():
+    if place.thread != threading.get_ident() or place.task is not running_task() or place.process != _process:
         raise WrongThread("a step or other durable call", _stray_name(place), place.session.run.id)
     return place
 
@@ -82,12 +83,9 @@ def reset_here(token: Any) -> None:
 
 def running_task() -> asyncio.Task[Any] | None:
     """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
-    if "asyncio" not in sys.modules:
+    if "asyncio" not in sys.modules or asyncio._get_running_loop() is None:
         return None
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
+    return asyncio.current_task()
 
 
 def begin(session: Session) -> None:
@@ -116,7 +114,7 @@ def _pool_threads() -> Any:
 
 
 def _stray_name(place: Here) -> str:
-    if place.pid != os.getpid():
+    if place.process != _process:
         return f"process {os.getpid()}, a fork of the one that holds the run"
     if place.thread != threading.get_ident():
         return f"thread {threading.current_thread().name}"
@@ -125,6 +123,8 @@ def _stray_name(place: Here) -> str:
 
 
 def _forget_in_child() -> None:
+    global _process
+    _process = os.getpid()
     _active.clear()
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onward.core.errors import JournalError, Stopped
 from onward.core.lazily import Lazily
 from onward.core.model import Answer, Change
-from onward.runtime.current import reset_here, set_here
-from onward.runtime.effects import Call, Flow, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
+from onward.runtime import disk
+from onward.runtime.current import Here, reset_here, set_here
+from onward.runtime.effects import Call, Flow, Inspect, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
 from onward.runtime.engine import Engine
-from onward.runtime.session import Session
+from onward.runtime.outcomes import blame
+from onward.runtime.session import Session, Unit
 from onward.storage.committer import Ticket
 
 if TYPE_CHECKING:
     import asyncio
+
+    from onward.runtime import interrupted
 else:
     asyncio = Lazily("asyncio")
+    interrupted = Lazily("onward.runtime.interrupted")
 
 T = TypeVar("T")
 
@@ -25,35 +30,87 @@ T = TypeVar("T")
 _LOOK_S = 1.0
 
 
-def drive(flow: Flow[T], engine: Engine, session: Session) -> T:
+def perform(
+    engine: Engine,
+    session: Session,
+    unit: Unit,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """The outcome of a unit, as `drive(session.perform(...))`: by a flow only where something is in the way.
+
+    A first attempt that returns is what nearly all steps are. A flow for it costs as much as its commit.
+    """
+    past = session.begin_straight(unit)
+    if past is None:
+        return drive(session.perform(unit, fn, args, kwargs), engine, session)
+    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))
+    change = session.ended_straight(unit, past, outcome)
+    if change is None:
+        return drive(session.attempts(unit, past, fn, args, kwargs, outcome), engine, session)
+    try:
+        answers = engine.committer.commit(change)
+    except JournalError as error:
+        raise _broken(session, error) from error
+    session.kept(answers, change)
+    return outcome.value
+
+
+async def perform_async(
+    engine: Engine,
+    session: Session,
+    unit: Unit,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """As `perform`, in the running event loop."""
+    past = session.begin_straight(unit)
+    if past is None:
+        return await drive_async(session.perform(unit, fn, args, kwargs), engine, session)
+    outcome = await _call_async(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))
+    change = session.ended_straight(unit, past, outcome)
+    if change is None:
+        return await drive_async(session.attempts(unit, past, fn, args, kwargs, outcome), engine, session)
+    try:
+        answers = await _commit(engine, (change,))
+    except JournalError as error:
+        raise _broken(session, error) from error
+    session.kept(answers, change)
+    return outcome.value
+
+
+def drive(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  (one case an effect)
     """Run a flow in the calling thread; returns what it returns, raises what it raises."""
     reply: Any = None
     try:
         while True:
             effect = flow.send(reply)
-            match effect:
-                case Call():
-                    reply = _call(engine, effect)
-                case Keep(changes):
-                    try:
+            try:
+                match effect:
+                    case Call():
+                        reply = _call(engine, effect)
+                    case Keep(changes):
                         reply = engine.committer.commit(*changes)
-                    except JournalError as error:
-                        raise _broken(session, error) from error
-                case Now():
-                    reply = engine.store.now()
-                case Later(change):
-                    reply = engine.committer.later(change)
-                case Join(ticket):
-                    try:
+                    case Now():
+                        reply = engine.store.now()
+                    case Later(change):
+                        reply = engine.committer.later(change)
+                    case Join(ticket):
                         reply = engine.committer.wait_for(ticket)
-                    except JournalError as error:
-                        raise _broken(session, error) from error
-                case Wait(seconds):
-                    reply = engine.nap(session.woken, min(seconds, _LOOK_S))
-                case Reconfirm():
-                    reply = engine.reconfirm(session)
+                    case Wait(seconds):
+                        reply = engine.nap(session.woken, min(seconds, _LOOK_S))
+                    case Reconfirm():
+                        reply = engine.reconfirm(session)
+                    case Inspect(files):
+                        reply = disk.altered(files)
+            except JournalError as error:
+                raise _broken(session, error) from error
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except RuntimeError as error:
+        raise _as_it_was(error) from error.__cause__
 
 
 async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
@@ -62,27 +119,26 @@ async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
     try:
         while True:
             effect = flow.send(reply)
-            match effect:
-                case Call():
-                    reply = await _call_async(engine, effect)
-                case Keep(changes):
-                    try:
+            try:
+                match effect:
+                    case Call():
+                        reply = await _call_async(engine, effect)
+                    case Keep(changes):
                         reply = await _commit(engine, changes)
-                    except JournalError as error:
-                        raise _broken(session, error) from error
-                case Now():
-                    reply = engine.store.now()
-                case Later(change):
-                    reply = engine.committer.later(change)
-                case Join(ticket):
-                    try:
+                    case Now():
+                        reply = engine.store.now()
+                    case Later(change):
+                        reply = engine.committer.later(change)
+                    case Join(ticket):
                         reply = await asyncio.to_thread(engine.committer.wait_for, ticket)
-                    except JournalError as error:
-                        raise _broken(session, error) from error
-                case Wait(seconds):
-                    reply = await engine.nap_async(session.woken, min(seconds, _LOOK_S))
-                case Reconfirm():
-                    reply = await asyncio.to_thread(engine.reconfirm, session)
+                    case Wait(seconds):
+                        reply = await engine.nap_async(session.woken, min(seconds, _LOOK_S))
+                    case Reconfirm():
+                        reply = await asyncio.to_thread(engine.reconfirm, session)
+                    case Inspect(files):
+                        reply = await asyncio.to_thread(disk.altered, files)
+            except JournalError as error:
+                raise _broken(session, error) from error
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
@@ -96,6 +152,8 @@ def _call(engine: Engine, call: Call) -> Outcome:
     try:
         return Outcome(fn(*args, **kwargs), None, begun_at, now())
     except Exception as error:
+        if isinstance(error, StopIteration):
+            blame(error)
         return Outcome(None, error, begun_at, now())
     except BaseException as error:
         if not everything:
@@ -103,6 +161,14 @@ def _call(engine: Engine, call: Call) -> Outcome:
         return Outcome(None, error, begun_at, now())
     finally:
         reset_here(token)
+
+
+def _as_it_was(error: RuntimeError) -> BaseException:
+    """A StopIteration of user code, which Python turned into a RuntimeError on its way out of a flow; else `error`."""
+    cause = error.__cause__
+    # A RuntimeError that user code raised itself, from a StopIteration of its own, carries keys too.
+    is_ours = hasattr(cause, "__onward_keys__") and not hasattr(error, "__onward_keys__")
+    return cause if isinstance(cause, StopIteration) and is_ours else error
 
 
 async def _call_async(engine: Engine, call: Call) -> Outcome:
@@ -117,18 +183,29 @@ async def _call_async(engine: Engine, call: Call) -> Outcome:
         return Outcome(None, error, begun_at, now())
     except BaseException as error:
         if not everything:
+            if isinstance(error, asyncio.CancelledError):
+                _cut_off(engine, here)
             raise
         return Outcome(None, error, begun_at, now())
     finally:
         reset_here(token)
 
 
+def _cut_off(engine: Engine, here: Here) -> None:
+    """A unit was cancelled and the run may go on: a later death of this process is no fault of that unit."""
+    change = here.session.cut_off(here.key)
+    if change is not None:
+        engine.committer.later(change)
+
+
 async def _commit(engine: Engine, changes: Sequence[Change]) -> list[Answer]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[list[Answer]] = loop.create_future()
+    late: list[Ticket] = []
 
     def settled(ticket: Ticket) -> None:
         if future.cancelled():
+            late.append(ticket)
             return
         if ticket.error is not None:
             future.set_exception(ticket.error)
@@ -136,7 +213,12 @@ async def _commit(engine: Engine, changes: Sequence[Change]) -> list[Answer]:
             future.set_result(ticket.result())
 
     engine.committer.submit(changes, loop, settled)
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not future.cancelled():  # thrown in by other means than a cancelled task
+            raise
+        return await interrupted.committed(late)
 
 
 def _broken(session: Session, error: JournalError) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from onward.core.codec_files import File
 from onward.core.model import Change
 from onward.runtime.current import Here
 
@@ -50,7 +51,13 @@ class Now(NamedTuple):
 
 
 class Reconfirm(NamedTuple):
-    """Renew this process's leases at once; the reply says whether the run is still held."""
+    """Renew this process's leases at once; the reply: whether the run is still held, or why that cannot be told."""
+
+
+class Inspect(NamedTuple):
+    """Look whether files are on the disk as they were recorded; the reply is a sentence about each that is not."""
+
+    files: Sequence[File]
 
 
 class Outcome(NamedTuple):
@@ -62,5 +69,5 @@ class Outcome(NamedTuple):
     ended_at: float
 
 
-Effect = Call | Keep | Later | Join | Wait | Now | Reconfirm
+Effect = Call | Keep | Later | Join | Wait | Now | Reconfirm | Inspect
 Flow = Generator[Effect, Any, T]

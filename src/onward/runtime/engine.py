@@ -1,4 +1,4 @@
-"""An open journal in this process: its store, its committer, who we are, and the keeper of our leases.
+"""An open journal in this process: its store, its committer, who we are, and how runs are opened and claimed.
 
 A forked child starts with none of it: the parent's leases, locks and connections are not its own.
 """
@@ -9,38 +9,31 @@ import os
 import sys
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Final
 
 from onward.core import limits
-from onward.core.decide import Past, Started, claimed, decide, may_claim, opened
-from onward.core.errors import JournalError, LeaseLost, RunConflict, Stopped
+from onward.core.decide import Past, claimed, may_claim, opened
+from onward.core.errors import LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR
-from onward.core.lazily import Lazily
-from onward.core.model import Applied, Begun, Change, Entry, Owner, Request, Run
-from onward.runtime import current
+from onward.core.model import Applied, Begun, Change, Entry, Owner, Run
+from onward.runtime.bell import Bell
+from onward.runtime.leases import Leases
 from onward.runtime.session import Session
-from onward.storage import Store
+from onward.storage import Store, host
 from onward.storage.committer import Committer
 
-if TYPE_CHECKING:
-    import asyncio
-else:
-    asyncio = Lazily("asyncio")
-
-# How often the keeper looks at start markers and progress (seconds); only while runs are active.
-_TICK_S = 0.25
+_CLOCK: Final = host.monotonic_clock()
 
 
 def monotonic() -> float:
     """Seconds that go on while the machine is suspended: a lease does not wait for a laptop's lid to open."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
-class Engine:
+class Engine(Leases):
     """Opens, claims and keeps runs. One for each open store of a process."""
 
     def __init__(
@@ -52,17 +45,8 @@ class Engine:
         clock: Callable[[], float] = monotonic,
         keeper: bool = True,
     ) -> None:
-        self.store = store
-        self.committer = committer or Committer(store)
-        self.lease_s, self.clock = lease_s, clock
-        self.owner = uuid.uuid4().hex
+        super().__init__(store, committer or Committer(store), lease_s=lease_s, clock=clock, keeper=keeper)
         self._registered = False
-        self._keeper_wanted = keeper
-        self._keeper: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._idle = threading.Event()
-        self.sessions: dict[int, Session] = {}
-        self._leasing: list[str] = []  # identities of runs that are being leased
         _engines.add(self)
 
     # -- opening and claiming -------------------------------------------------------------------------------
@@ -77,6 +61,7 @@ class Engine:
     def claim(self, run: Run, reopen: Callable[[Run], Sequence[Entry]] = lambda run: ()) -> Session | None:
         """Lease an existing run; None if it is not to be had (somebody lives and holds it, or came first)."""
         self._register()
+        self.committer.flush()  # what an earlier lease of ours still has on its way would make stale what is read here
         safe_until, now = self._safe_until(), self.store.now()
         if not may_claim(run, now=now, owner_is_dead=self.is_dead(run)):
             return None
@@ -84,7 +69,8 @@ class Engine:
         later = self.store.entries(run.no, after=run.leased_seq, limit=50)
         progressed = any(e.state in ("done", "failed", "retry") for e in later)
         last_seq = self.store.last_seq(run.no)
-        past = Past(last_seq, progressed, _innermost(self.store.begun(run.no), run.fence), tuple(reopen(run)))
+        begun = _innermost(self.store.begun(run.no), run.fence)
+        past = Past(last_seq, progressed, begun, tuple(reopen(run)), ended_alive=self.ended_alive(run))
         change = claimed(run, past, owner=self.owner, now=now, lease_s=self.lease_s)
         return self._lease(change, safe_until)
 
@@ -98,6 +84,9 @@ class Engine:
             if not isinstance(answer, Applied):
                 return None
             return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
+        except BaseException:
+            self.owe(change.after)  # perhaps the answer was lost, and the journal has us as the holder
+            raise
         finally:
             self._leasing.remove(identity)
 
@@ -106,7 +95,7 @@ class Engine:
         if run.owner is None:
             return True
         if run.owner == self.owner:
-            return run.identity not in self._leasing and run.no not in self.sessions
+            return not self.holds(run)
         # An owner registers before its first claim and unregisters when it holds nothing more.
         return self.store.owner(run.owner) is None or self.store.owner_is_dead(run.owner)
 
@@ -148,99 +137,16 @@ class Engine:
                 session.expect()
             else:
                 session.done = run.done + self.store.count_items(run.no, run.counted_seq)
-        with self._lock:
-            self.sessions[run.no] = session
-            self._idle.set()
-            if self._keeper is None and self._keeper_wanted:
-                self._keeper = threading.Thread(target=self._keep, name="onward-keeper", daemon=True)
-                self._keeper.start()
-        current.begin(session)
+        self.hold(session)
         return session
-
-    def let_go(self, session: Session) -> None:
-        """The session has ended: its run is no longer kept."""
-        current.end(session)
-        with self._lock:
-            self.sessions.pop(session.run.no, None)
-
-    # -- keeping leases ---------------------------------------------------------------------------------------
-
-    def reconfirm(self, session: Session) -> bool:
-        """Renew now; whether `session` still holds its run."""
-        self.renew()
-        return session.unwinding is None
-
-    def renew(self) -> None:
-        """Extend the leases of all our runs; those that somebody took over begin to unwind."""
-        with self._lock:
-            held = dict(self.sessions)
-        if not held:
-            return
-        safe_until = self._safe_until()
-        ours = dict(self.store.renew(self.owner, self.store.now() + self.lease_s))
-        for no, session in held.items():
-            if no in ours:
-                session.safe_until = safe_until
-                self._ask(session, ours[no])
-            elif session.unwinding is None and self.sessions.get(no) is session:
-                session.unwind(LeaseLost(session.run.id, session.run.fence))
-
-    def _ask(self, session: Session, request: Request | None) -> None:
-        if request is not None and session.asked is None:
-            session.asked = request
-            session.woken.set()
-
-    def _safe_until(self) -> float:
-        # From before the request is sent: the lease may have begun as early as that.
-        return self.clock() + self.lease_s - limits.LEASE_MARGIN_S
-
-    def _keep(self) -> None:
-        renewed = self.clock()
-        while True:
-            self._idle.wait()
-            time.sleep(_TICK_S)
-            with self._lock:
-                sessions = list(self.sessions.values())
-                if not sessions:
-                    self._idle.clear()
-                    continue
-            renewed = self.look_after(sessions, renewed)
-
-    def look_after(self, sessions: Sequence[Session], renewed: float) -> float:
-        """One round of the keeper; `renewed` and what is returned: when, by `clock`, the leases were last renewed."""
-        try:
-            for session in sessions:
-                self.tend(session)
-            if self.clock() - renewed >= self.lease_s / 3:
-                renewed = self.clock()
-                self.renew()
-                self.store.tidy()
-        except JournalError as error:
-            for session in sessions:
-                session.unwind(Stopped(str(error)), cause=error)
-        return renewed
-
-    def tend(self, session: Session) -> None:
-        """Write the start markers of long units, and the progress of loops, to ride with the next commit."""
-
-        def hand_over(begun: Sequence[Begun]) -> None:
-            for one in begun:
-                self.committer.later(decide(session.run, Started(one), now=0.0))
-
-        if session.unwinding is None:
-            session.overdue_markers(hand_over, now=self.clock(), wall=self.store.now())
-            progress = session.due_progress(self.clock())
-            if progress is not None:
-                self.committer.later(progress)
 
     # -- waiting --------------------------------------------------------------------------------------------
 
-    def nap(self, woken: threading.Event, seconds: float) -> bool:
+    def nap(self, woken: Bell, seconds: float) -> bool:
         return woken.wait(seconds)
 
-    async def nap_async(self, woken: threading.Event, seconds: float) -> bool:
-        await asyncio.sleep(min(seconds, 0.25) if woken.is_set() else seconds)
-        return woken.is_set()
+    async def nap_async(self, woken: Bell, seconds: float) -> bool:
+        return await woken.wait_async(seconds)
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -249,23 +155,26 @@ class Engine:
             if self._registered:
                 return
             command = " ".join(sys.argv) or sys.executable
-            boot = _boot_id()
+            boot = host.boot() or ""
             self.store.register(Owner(self.owner, _host(), boot, os.getpid(), command, self.store.now()))
             self._registered = True
 
     def close(self) -> None:
         """Commit what is queued and close the store. Runs still held are given back by their own code, not here."""
-        self.committer.close()
-        if self._registered and not self.sessions:
-            self.store.unregister(self.owner)
-        self.store.close()
-        _engines.discard(self)
+        try:
+            self.committer.close()
+        finally:
+            if self._registered:
+                self.leave()
+            self.store.close()
+            _engines.discard(self)
 
     def abandon(self) -> None:
         """In a forked child: everything here belongs to the parent."""
         for session in list(self.sessions.values()):
             session.unwind(LeaseLost(session.run.id, session.run.fence))
         self.sessions.clear()
+        self._owed.clear()
         self.store.abandon()
 
 
@@ -282,14 +191,6 @@ def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
 def _host() -> str:
     # Not socket.gethostname, which says the same and takes milliseconds to import.
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -6,15 +6,15 @@ that one is waited for, so an item is handed out only when both are durable.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from onward.core import codec, keys, limits
-from onward.core.decide import Ended, Started, decide
-from onward.core.errors import RunConflict
+from onward.core.decide import Died, Ended, Started, decide
+from onward.core.errors import RunConflict, UsageError
 from onward.core.model import Begun, Change, Entry
 from onward.core.retry import Policy
+from onward.core.rows import recognised
 from onward.runtime import observe
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
@@ -22,6 +22,9 @@ from onward.runtime.engine import Engine
 from onward.runtime.outcomes import crash_error
 from onward.runtime.passes import Pass, Standing
 from onward.runtime.session import Session, Unit
+
+# What an item is that equals an earlier one of its pass: work of its own, the same work, a mistake.
+Duplicates = Literal["again", "skip", "error"]
 
 
 class Items:
@@ -38,17 +41,21 @@ class Items:
         key: Callable[[Any], str] | None,
         nested: bool,
         flush_s: float = 0.0,
+        duplicates: Duplicates | None = None,
     ) -> None:
         self.engine, self.session, self.prefix, self.name = engine, session, prefix, name
         self.policy, self._key, self.nested, self.flush_s = policy, key, nested, flush_s
+        # Equal items are so much work each; what has an explicit key is one work, done once.
+        self.duplicates: Duplicates = duplicates or ("again" if key is None else "skip")
         self.parked = 0
+        self.weight = 1  # how many items end together
         self._done: Any = None  # the ticket of the item that ended last
         self._buffer: list[Entry] = []
         self._marked: list[str] = []  # those of them whose start marker was written
         self._buffered_at = 0.0
-        # Keys of `key=` that ended in this pass and may not be readable yet; a nested pass is not read again at all.
-        self._ended: OrderedDict[str, None] = OrderedDict()
         self._said_twice = False
+        self._again: set[str] = set()  # done items of a map whose files are being looked at
+        self._given: dict[str, tuple[object]] = {}  # the item taken last, by its key
         store, run = engine.store, session.run
         upto = session.last_seq
 
@@ -75,15 +82,20 @@ class Items:
     def base_key(self, item: Any) -> str:
         """The content key of an item, or the one that `key=` gives."""
         if self._key is None:
-            return self.prefix + codec.item_key(item)
-        return self.prefix + keys.checked(self._key(item))
+            return self.prefix + recognised(item)
+        key = keys.checked(self._key(item))
+        # The nth equal key is `key~n` then, which must not be the same as a key that was given.
+        return self.prefix + (codec.item_key(key) if "~" in key and self.duplicates == "again" else key)
 
     def take(self, item: Any) -> tuple[str, Standing]:
         """The key of the next item and how it stands. Read before the body can change the item."""
-        base = self.base_key(item)
-        key, standing = self.walk.take(base) if self._key is None else self._take_explicit(base)
+        key, standing = self.walk.take(self.base_key(item), once=self.duplicates != "again")
+        if standing == "repeat":
+            self._meet_again(key)
+            standing = "done"
         if self.nested and standing != "new":
             self.session.met(key)
+        self._given = {key: (item,)}
         return key, standing
 
     def replays(self, key: str) -> bool:
@@ -93,28 +105,18 @@ class Items:
         """
         return self.session.run.kind == "workflow" and key in self.session.peopled
 
-    def _take_explicit(self, key: str) -> tuple[str, Standing]:
-        if key in self._ended:
-            self._say_twice(key)
-            return key, "done"
-        if key == self.walk.expected:
-            return self.walk.take(key)
-        session = self.session
-        entry = session.recorded.get(key) if self.nested else self.engine.store.outcome(session.run.no, key)
-        if entry is None:
-            return key, "new"
-        if entry.state == "done":
-            self.walk.recognised += 1
-            return key, "done"
-        return key, "failed"
-
-    def _say_twice(self, key: str) -> None:
+    def _meet_again(self, key: str) -> None:
+        name, shown = self.session.run.name, key.removeprefix(self.prefix)
+        if self.duplicates == "error":
+            raise UsageError(
+                f'`{name}`: the item {shown!r} occurs more than once, and duplicates="error" allows none; the items '
+                f"before its second occurrence are kept, nothing of it was done. Take it out of the source, tell the "
+                f'two apart with key=, or give duplicates="again" or "skip".'
+            )
         if not self._said_twice:
             self._said_twice = True
-            name, shown = self.session.run.name, key.removeprefix(self.prefix)
-            observe.say(
-                f"{name}: key= gave {shown!r} more than once; the same key is the same work, done once"
-            )
+            who = "key= gave" if self._key is not None else "the source brought"
+            observe.say(f"{name}: {who} {shown!r} more than once; the same key is the same work, done once")
 
     def is_known(self, item: Any) -> bool:
         """Whether the item is recorded in this run."""
@@ -140,11 +142,10 @@ class Items:
     def begin(self, key: str) -> Flow[Here | None]:
         """Begin an item durably; None if it has to be parked because the process died in it too often."""
         session = self.session
-        past = session.begun.get(key)
-        if past is not None:
+        if session.run.fence > 1:
+            # Begun before, or failed and reopened: what its body has recorded is not executed again.
             self.recall(key)
-        else:
-            past = Begun(key, "item", self.name)
+        past = session.begun.get(key) or Begun(key, "item", self.name)
         if past.crashes >= self.policy.max_crashes:
             yield from self._park(key, past)
             return None
@@ -154,24 +155,26 @@ class Items:
         now: float = yield Now()
         begun = Begun(*past[:7], session.run.fence, now)
         if self.flush_s and not session.careful(past):
-            session.start(begun)
+            session.start(begun, session.clock())
         else:
             answers = yield Keep((decide(session.run, Started(begun), now=now),))
-            session.applied(answers)
+            # First the item that ended: its entry must not be among the known ones and not among the counted.
             yield from self.join()
+            session.applied(answers)
             session.begun[key] = begun
             # The answer may have brought a request to pause or cancel: granted before this item's body, not after it.
             yield from session.check()
             yield from session.check()  # the commit may have taken longer than what was left of the lease
         place = session.place(key, attempt=past.attempt)
-        if session.run.kind == "loop" and not self.nested and not self.flush_s:
-            place.rows = {}
+        place.rows = {}
         return place
 
     def revisit(self, key: str) -> Flow[Here | None]:
         """The place of an item that is done and whose body is run again, see `replays`."""
         yield from self.session.check()
-        return self.session.place(key)
+        place = self.session.place(key)
+        place.rows = {}  # what it writes is recorded already, and goes nowhere
+        return place
 
     def end(self, key: str, begun_at: float, value: str | None = None) -> Flow[None]:
         """The item's body has run through: its record is on its way, see `join`."""
@@ -186,14 +189,19 @@ class Items:
             yield from self._buffer_up(key, change, now)
             return
         self._done = yield Later(change)
-        self._leave(key)
+        self.left(key)
+
+    @property
+    def grouping(self) -> bool:
+        """Whether items have ended that are not on their way yet: see `flush_s`."""
+        return bool(self._buffer)
 
     def join(self) -> Flow[None]:
         """Wait until the last ended item is durable."""
         ticket, self._done = self._done, None
         if ticket is not None:
             answers = ticket.result() if ticket.settled and ticket.error is None else (yield Join(ticket))
-            self.session.count(answers, 0 if self.nested else 1)
+            self.session.count(answers, 0 if self.nested else self.weight)
 
     def settle(self) -> Flow[None]:
         """Wait until everything ended so far is durable."""
@@ -204,10 +212,22 @@ class Items:
     def _park(self, key: str, past: Begun) -> Flow[None]:
         now: float = yield Now()
         unit = Unit(key, "item", self.name, self.policy)
-        error = codec.encode_error(crash_error(past))
+        error = codec.encode_error(crash_error(past), *self._given.pop(key, ()))
         yield from self.session.record(unit, error, past, Outcome(None, None, now, now), ok=False)
-        self._leave(key)
+        self.left(key)
         self.parked += 1
+
+    def died(self, unit: Unit, error: BaseException, *, alone: bool, begun_at: float) -> Flow[None]:
+        """The worker that executed an item of a map has died: alone it is convicted, else it becomes a suspect."""
+        session, key = self.session, unit.key
+        now: float = yield Now()
+        past = session.begun.get(key) or Begun(key, "item", self.name)
+        again = past._replace(crashes=past.crashes + 1) if alone else past._replace(suspect=True)
+        again = again._replace(fence=0)  # in flight no more: if this process dies now, it has not died in it
+        session.settle_marker(key)
+        change = decide(session.run, Died(again, codec.encode_error(error), begun_at), now=now)
+        session.applied((yield Keep((change,))))
+        session.begun[key] = again
 
     def recall(self, key: str) -> None:
         """What an earlier lease recorded in the item's body."""
@@ -216,14 +236,25 @@ class Items:
 
     def ended(self, key: str) -> None:
         """An item of a map has its outcome."""
-        self.session.count((), 0 if self.nested else 1)
-        self._leave(key)
+        again = key in self._again
+        self.session.count((), 0 if self.nested or again else 1)
+        self.left(key)
+        if again:
+            self._again.discard(key)
+            if not self.nested:
+                self.session.recorded.pop(key, None)
 
-    def _leave(self, key: str) -> None:
-        if self._key is not None:
-            self._ended[key] = None
-            if len(self._ended) > limits.REPEATS_REMEMBERED and not self.nested:
-                self._ended.popitem(last=False)
+    def look_again(self, entry: Entry) -> None:
+        """A done item of a map is to be performed as if it were not: whether its record stands is found out there."""
+        self._again.add(entry.key)
+        self.session.recorded[entry.key] = entry._replace(name=self.name)
+
+    def follow(self, ticket: Any, weight: int) -> None:
+        """`join` is to wait for this ticket, of so many items that end together."""
+        self._done, self.weight = ticket, weight
+
+    def left(self, key: str) -> None:
+        """The item is no longer in flight."""
         self.session.begun.pop(key, None)
         if not self.nested:
             self.session.forget_scope(key)
@@ -237,7 +268,7 @@ class Items:
         if not self._buffer:
             self._buffered_at = now
         self._buffer.append(change.entries[0])
-        self._leave(key)
+        self.left(key)
         if now - self._buffered_at >= self.flush_s or len(self._buffer) >= limits.BATCH_CHANGES:
             yield from self._flush()
 

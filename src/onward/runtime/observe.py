@@ -11,14 +11,21 @@ import sys
 
 log = logging.getLogger("onward")
 log.addHandler(logging.NullHandler())
+_hushed = False
 
 
 def say(message: str) -> None:
     """Tell the person at the terminal."""
     log.info(message)
-    if not os.environ.get("ONWARD_QUIET"):
+    if not _hushed and not os.environ.get("ONWARD_QUIET"):
         sys.stderr.write(f"onward: {message}\n")
         sys.stderr.flush()
+
+
+def hush() -> None:
+    """From now on this process tells the person nothing: another one does."""
+    global _hushed
+    _hushed = True
 
 
 def say_place(place: str) -> None:

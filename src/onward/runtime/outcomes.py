@@ -47,10 +47,11 @@ def crash_error(past: Begun) -> StepCrashed:
     )
 
 
-def blame(error: BaseException, key: str) -> None:
+def blame(error: BaseException, *keys: str) -> None:
+    """Note from which units an error came."""
     try:
         # An error that leaves nested units belongs to each of them.
-        error.__onward_keys__ = (*getattr(error, "__onward_keys__", ()), key)  # type: ignore[attr-defined]
+        error.__onward_keys__ = (*getattr(error, "__onward_keys__", ()), *keys)  # type: ignore[attr-defined]
     except AttributeError:  # an exception class with slots: its entry is not reopened by a retry
         return
 

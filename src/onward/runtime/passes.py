@@ -23,6 +23,8 @@ _CHUNK_BITS = 15
 _FIRST_ROWS = 8
 # So many met rows in a row may be read over before an expectation is given up: a list in reverse meets them all.
 _PASSED_ROWS = 500
+# Most items that are looked up before the next jump. A list that was only rotated is back in order after as many.
+_MOST_PAUSE = 255
 
 
 class Bits:
@@ -47,7 +49,8 @@ class Bits:
         return bool(chunk[low >> 3] & (1 << (low & 7)))
 
 
-Standing = Literal["new", "done", "failed"]
+# repeat: an equal item was met in this pass already, and equal items are the same work.
+Standing = Literal["new", "done", "failed", "repeat"]
 
 
 class Pass:
@@ -69,6 +72,7 @@ class Pass:
         self._after = -1
         self._more = continued
         self._page_rows = limits.PAGE_ROWS
+        self._vain = self._pause = 0  # after jumps in vain so many items are looked up without another one
         # Keys given out by this pass whose entries may not be readable yet, or that ended without one.
         self._given: OrderedDict[str, None] = OrderedDict()
         self._repeats: OrderedDict[str, int] = OrderedDict()
@@ -77,13 +81,17 @@ class Pass:
         self.recognised = 0
         self.expected = self._peek()
 
-    def take(self, base: str) -> tuple[str, Standing]:
-        """The key of an item whose content key is `base`, and how it stands."""
+    def take(self, base: str, *, once: bool = False) -> tuple[str, Standing]:
+        """The key of an item whose content key is `base`, and how it stands.
+
+        The nth equal item is `base~n`; with `once` there is but one, and the later ones stand as `repeat`.
+        """
         key = self.expected
-        if key is None or not (key == base or self._is_next_repeat(key, base)):
-            return self._look_up(base)
+        if key is None or not (key == base or (not once and self._is_next_repeat(key, base))):
+            return self._look_up_only(base) if once else self._look_up(base)
         self._met.add(self._rows[self._at][0])
         self._at += 1
+        self._vain = self._pause = 0
         self.expected = self._peek()
         self.recognised += 1
         return key, "done"
@@ -103,11 +111,17 @@ class Pass:
         key = repeated(base, count)
         if count > 1:
             self._remember_repeat(base, count)
+        return self._stands(key)
+
+    def _look_up_only(self, base: str) -> tuple[str, Standing]:
+        return (base, "repeat") if self._is_met(base) else self._stands(base)
+
+    def _stands(self, key: str) -> tuple[str, Standing]:
         # Most often the very key that was found to be unmet a moment ago: asking again would cost as much again.
         entry = self._read[1] if self._read[0] == key else self._outcome(key)
         if entry is not None and entry.state == "done":
             self._met.add(entry.seq)
-            self._jump(entry.seq, key)
+            self._follow(entry.seq, key)
             self.recognised += 1
             return key, "done"
         self._given[key] = None
@@ -168,6 +182,14 @@ class Pass:
             if not self._rows:
                 return None
             self._after = self._rows[-1][0]
+
+    def _follow(self, seq: int, key: str) -> None:
+        """Jump to where the source is, unless that was of no use lately: a list newest first is never in order."""
+        if self._pause:
+            self._pause -= 1
+            return
+        self._jump(seq, key)
+        self._vain = self._pause = min(2 * self._vain + 1, _MOST_PAUSE)
 
     def _jump(self, seq: int, key: str) -> None:
         """The source is at entry `seq`: expect what was recorded after it."""

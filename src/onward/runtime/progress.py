@@ -15,9 +15,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final, TextIO
 
-from onward.core.texts import plain
-from onward.core.timeline import Estimate, time_left
-from onward.runtime import observe
+from onward.core.estimates import Estimate, time_left
+from onward.core.texts import command_in, plain
+from onward.runtime import notebook, observe
 
 # A bar that moves five times a second looks alive; a line every ten seconds does not flood a log file.
 _BAR_S: Final = 0.2
@@ -29,7 +29,7 @@ _REMEMBERED: Final = 200
 
 
 class Progress:
-    """The progress of one pass. `done` counts the items of earlier passes (`kept`) too.
+    """The progress of one pass. `done` counts the items of earlier passes (`kept`) too, `command` continues it.
 
     `update` costs less than 3 µs: it notes the time and draws only when the last drawing is old.
     """
@@ -40,16 +40,17 @@ class Progress:
         *,
         kept: int = 0,
         total: int | None = None,
+        command: str | None = None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.kept, self.total = plain(name), kept, total
+        self.name, self.kept, self.total, self._command = plain(name), kept, total, command
         self.done, self.failed = kept, 0
         self._clock = clock
         self._begun_at = clock()
         # When how many were done or failed; results of earlier passes come in without being done.
         self._ends: deque[tuple[float, int]] = deque(((self._begun_at, kept),), _REMEMBERED)
-        self._bar = _Bar.on(stream or sys.stderr)
+        self._bar: Bar | notebook.Display | None = notebook.Display.here() or Bar.on(stream or sys.stderr)
         self._every_s = _LINE_S if self._bar is None else _BAR_S
         self._next_at = self._begun_at + (_LINE_S if self._bar is None else _PATIENCE_S)
         if os.environ.get("ONWARD_QUIET"):
@@ -68,9 +69,11 @@ class Progress:
         """The pass is over; `complete` when it came to the end of its items."""
         self.done, self.failed = done, failed
         with contextlib.suppress(Exception):
-            if self._bar is not None:
-                self._bar.close()
-            observe.say(self.summary(complete=complete))
+            summary = self.summary(complete=complete)
+            if self._bar is not None and self._bar.close(summary):
+                observe.log.info(summary)
+            else:
+                observe.say(summary)
 
     def summary(self, *, complete: bool) -> str:
         """The sentence that stands at the end."""
@@ -79,7 +82,10 @@ class Progress:
         failed = f", {self.failed:,} failed" if self.failed else ""
         if complete:
             return f"{self.name}: finished, {self.done:,} done{kept}{failed}, in {took}"
-        return f"{self.name}: stopped after {took} at {self.counted}{kept}{failed}; the same call continues there"
+        goes_on = "the same call continues there"
+        if self._command is not None:
+            goes_on = f"continue with: {command_in(self._command, _working_folder())}"
+        return f"{self.name}: stopped after {took} at {self.counted}{kept}{failed}; {goes_on}"
 
     @property
     def counted(self) -> str:
@@ -133,15 +139,22 @@ class Progress:
             bar, self._bar, self._next_at = self._bar, None, float("inf")
             if bar is not None:
                 with contextlib.suppress(Exception):
-                    bar.close()
+                    bar.close("")
 
 
-class _Bar:
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
+class Bar:
     """One line at the bottom of a terminal. No cursor is hidden and no thread is started: a kill leaves nothing
     broken."""
 
     # Weak: a pass that was dropped without an end must not keep later ones from showing their bar.
-    _shown: weakref.ref[_Bar] | None = None
+    _shown: weakref.ref[Bar] | None = None
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -151,7 +164,7 @@ class _Bar:
         self.midline = False
 
     @classmethod
-    def on(cls, stream: TextIO) -> _Bar | None:
+    def on(cls, stream: TextIO) -> Bar | None:
         """A bar on `stream` if that is a terminal that can show one, and no other bar is there."""
         if (
             (cls._shown is not None and cls._shown() is not None)
@@ -183,14 +196,16 @@ class _Bar:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()
 
-    def close(self) -> None:
-        if _Bar._shown is not None and _Bar._shown() is self:
-            _Bar._shown = None
+    def close(self, summary: str) -> bool:
+        """Take the bar away; what is said at the end is not shown in its place."""
+        if Bar._shown is not None and Bar._shown() is self:
+            Bar._shown = None
         for name, above in self._replaced:
             if getattr(sys, name) is above:
                 setattr(sys, name, above.stream)
         self._replaced.clear()
         self.clear()
+        return False
 
     def _rendered(self, progress: Progress) -> str:
         from rich.console import Console
@@ -229,7 +244,7 @@ class _Bar:
 class _Above:
     """Stands for sys.stdout or sys.stderr while a bar is shown: what is printed appears above it."""
 
-    def __init__(self, stream: Any, bar: _Bar) -> None:
+    def __init__(self, stream: Any, bar: Bar) -> None:
         self.stream, self._bar = stream, bar
 
     def write(self, text: str) -> int:
