@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import onward
+from api import steps
 from onward.api import connect, endings, identity, opening
 
 
@@ -20,6 +21,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(identity, "_sites", {})
     monkeypatch.setattr(opening, "_freshened", set())
     monkeypatch.setattr(endings, "_left", [])
+    steps.calls.clear()
     path = tmp_path / "journal.db"
     onward.connect(path, durability="process")
     yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import onward
 from onward.api import connect
 from onward.core.errors import Unwind
 from onward.core.model import Entry, Run
@@ -52,6 +54,33 @@ def two_lives(job: Callable[[], T]) -> T:
     except Killed:
         return job()
     raise AssertionError("it did not die")
+
+
+def seen_twice(look: Callable[[], Any], *, asynchronous: bool = False) -> list[Any]:
+    """What `look` sees in a run that dies after it, and what it sees in the next life."""
+    seen: list[Any] = []
+
+    @onward.workflow(name="job")
+    def job() -> None:
+        seen.append(look())
+        if len(seen) == 1:
+            die()
+
+    @onward.workflow(name="job")
+    async def job_async() -> None:
+        seen.append(await look())
+        if len(seen) == 1:
+            die()
+
+    for _ in range(2):
+        try:
+            if asynchronous:
+                asyncio.run(job_async())
+            else:
+                job()
+        except Killed:
+            continue
+    return seen
 
 
 def finish_writing() -> None:

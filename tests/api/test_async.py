@@ -5,30 +5,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 import onward
 from api.lives import Fate, Killed, outcomes, runs, the_run
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
-
-
-@onward.step
-def fetch(what: Any) -> str:
-    calls.append(what)
-    return f"<{what}>"
-
-
-@onward.step
-def save(what: Any) -> None:
-    calls.append(("save", what))
+from api.steps import calls, fetch
 
 
 def test_an_async_workflow_continues_after_its_last_recorded_step() -> None:

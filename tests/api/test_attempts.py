@@ -13,14 +13,8 @@ import pytest
 
 import onward
 from api.lives import Killed, die, entries, outcomes
+from api.steps import calls
 from onward.api import connect
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
 
 
 @onward.step

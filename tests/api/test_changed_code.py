@@ -9,24 +9,7 @@ import pytest
 
 import onward
 from api.lives import Fate, Killed, entries, the_run
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
-
-
-@onward.step
-def fetch(what: Any) -> str:
-    calls.append(what)
-    return f"<{what}>"
-
-
-@onward.step
-def save(what: Any) -> None:
-    calls.append(("save", what))
+from api.steps import calls, fetch, save
 
 
 class Code:

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 import onward
 from api.lives import Fate, the_run, two_lives
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
-
-
-@onward.step
-def fetch(what: Any) -> str:
-    calls.append(what)
-    return f"<{what}>"
-
-
-@onward.step
-def save(what: Any) -> None:
-    calls.append(("save", what))
+from api.steps import calls, fetch
 
 
 class Refused(Exception):

@@ -12,13 +12,7 @@ import pytest
 
 import onward
 from api.lives import Killed, die, outcomes, runs, the_run
-
-calls: list[object] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
+from api.steps import calls
 
 
 def double(number: int) -> int:

@@ -12,16 +12,10 @@ import pytest
 
 import onward
 from api.lives import Fate, Killed, outcomes, runs, the_run, two_lives
+from api.steps import calls
 from onward.api import connect
 from onward.core import decide
 from onward.runtime import session
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
 
 
 @onward.step

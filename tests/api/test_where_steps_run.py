@@ -12,13 +12,7 @@ import pytest
 
 import onward
 from api.lives import outcomes, the_run
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
+from api.steps import calls
 
 
 @onward.step

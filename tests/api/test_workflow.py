@@ -4,30 +4,11 @@
 # ruff: noqa: PERF402
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 import onward
 from api.lives import Fate, Killed, outcomes, runs, the_run, two_lives
-
-calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    calls.clear()
-
-
-@onward.step
-def fetch(what: Any) -> str:
-    calls.append(what)
-    return f"<{what}>"
-
-
-@onward.step
-def save(what: Any) -> None:
-    calls.append(("save", what))
+from api.steps import calls, fetch, save
 
 
 def test_a_workflow_inside_a_workflow_is_recorded_once_as_a_whole() -> None:

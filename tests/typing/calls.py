@@ -3,6 +3,7 @@
 import random
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from typing import assert_type
 
@@ -69,6 +70,20 @@ def use(names: list[str]) -> None:
         assert_type(result, int)
     for either in onward.map(size, names, name="sizes", on_error="continue"):
         assert_type(either, int | onward.Failure[str])
+    with ProcessPoolExecutor(2) as pool:
+        for afar in onward.map(size, names, name="sizes", executor=pool, rate="5/s", stop_after=None):
+            assert_type(afar, int)
+    for made in onward.map(
+        size,
+        names,
+        name="sizes",
+        executor=lambda: ProcessPoolExecutor(4),
+        per_key=lambda n: n[0],
+        per_key_rate="1/s",
+    ):
+        assert_type(made, int)
+    onward.map(size, names, per_key=lambda n: n.nothing)  # type: ignore[arg-type, attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    onward.map(size, names, rate=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     for awaited in onward.map(asize, names, name="sizes"):
         assert_type(awaited, int)
     onward.map(size, names, on_error="ignore")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -86,3 +101,31 @@ async def use_async(names: AsyncIterator[str]) -> None:
         assert_type(name, str)
     async for result in onward.map(asize, names, name="sizes"):
         assert_type(result, int)
+
+
+def probe(order: str) -> onward.Done | onward.NotDone:
+    return onward.Done(3) if order else onward.NotDone()
+
+
+@onward.step(isolate=True, timeout=30, memory="512MB")
+def render(page: str) -> bytes:
+    onward.heartbeat({"page": page}, wait=True)
+    return b""
+
+
+@onward.step(at_most_once=True, probe=probe, timeout=2.5)
+async def pay(order: str) -> int:
+    await onward.aio.heartbeat(1)
+    return 1
+
+
+@onward.workflow
+async def harder(order: str) -> int:
+    assert_type(render("a"), bytes)
+    render(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with onward.timeout(minutes=5) as deadline:
+        assert_type(deadline, onward.Timeout)
+        assert_type(await pay(order), int)
+    render.options(timeout="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    here = onward.current()
+    return int(here.heartbeat or 0) if here else 0

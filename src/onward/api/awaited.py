@@ -24,7 +24,12 @@ T = TypeVar("T")
 
 
 async def sleep(seconds: float = 0, *, days: float = 0, hours: float = 0, minutes: float = 0) -> None:
-    """Sleep durably, as `onward.sleep`. Outside of a run a plain `asyncio.sleep`."""
+    """Sleep durably, as `onward.sleep`. Outside of a run a plain `asyncio.sleep`.
+
+        await onward.aio.sleep(hours=1)
+
+    Raises UsageError for a length below 0.
+    """
     whole = seconds_of(seconds, days, hours, minutes)
     place = current.here()
     if place is None:
@@ -35,7 +40,12 @@ async def sleep(seconds: float = 0, *, days: float = 0, hours: float = 0, minute
 
 
 async def sleep_until(when: dt.datetime) -> None:
-    """Sleep durably until `when`, which must know its time zone."""
+    """Sleep durably until `when`, as `onward.sleep_until`. Outside of a run a plain `asyncio.sleep`.
+
+        await onward.aio.sleep_until(order.created_at + timedelta(days=14))
+
+    Raises UsageError for a time without a time zone.
+    """
     at = timestamp(when)
     place = current.here()
     if place is None:
@@ -46,7 +56,12 @@ async def sleep_until(when: dt.datetime) -> None:
 
 
 async def now() -> dt.datetime:
-    """The time in UTC; inside a run recorded, so that a replay sees the same."""
+    """The time in UTC; inside a run recorded, so that a replay sees the same.
+
+        begun_at = await onward.aio.now()
+
+    Durable when it returns. Raises nothing of its own.
+    """
     place = current.here()
     if place is None:
         return dt.datetime.now(dt.UTC)
@@ -67,6 +82,8 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
             raise UsageError("onward.aio.gather takes awaitables: await onward.aio.gather(f(1), f(2))")
     place = current.here()
     unit = None if place is None else place.scope.next("gather")
+    if place is not None:
+        place.session.take_turns()
     tasks = [
         asyncio.ensure_future(_in_branch(place, unit, number, branch))
         for number, branch in enumerate(branches)

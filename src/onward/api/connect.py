@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from onward.api import ephemeral
 from onward.core.errors import UsageError
@@ -31,16 +31,29 @@ Durability = Literal["machine", "process"]
 _lock = threading.RLock()
 _engine: Engine | None = None
 _explicit: tuple[str, Durability] | None = None
+_pinned = False
+
+
+def pin(engine: Engine) -> None:
+    """Let this process use `engine` and no other journal, whatever its program connects to; for a replay."""
+    global _engine, _pinned
+    with _lock:
+        disconnect()
+        _engine, _pinned = engine, True
 
 
 def connect(url: str | os.PathLike[str] | None = None, *, durability: Durability = "machine") -> None:
     """Choose the journal for this process; closes the one that was open.
+
+        onward.connect("sqlite:////var/lib/shop/journal.db")
 
     `url` is `sqlite:///path`, a path ending in `.db`, `memory:`, or `env:NAME`; None finds it as described above. Opens
     it at once: raises JournalUnusable with a sentence if that fails. `durability="process"` survives the death of the
     process, but not that of the machine: what was acknowledged in the last moments before a power cut may be lost.
     """
     global _explicit
+    if _pinned:
+        return
     with _lock:
         disconnect()
         _explicit = (str(url), durability) if url is not None else ("", durability)
@@ -53,9 +66,9 @@ def disconnect() -> None:
     """Close the journal, if one is open; the next call that needs one opens it again."""
     global _engine
     with _lock:
-        if _engine is not None:
-            _engine.close()
-            _engine = None
+        if _engine is not None and not _pinned:
+            closing, _engine = _engine, None  # even if closing fails, nobody goes on with what is left of it
+            closing.close()
 
 
 def engine() -> Engine:
@@ -81,9 +94,9 @@ def find_url(start: Path | None = None) -> str:
     if url:
         return url
     root = project_root(start or Path.cwd())
-    configured = _configured(root) if root is not None else None
-    if configured:
-        return configured
+    url = _configured_url(root) if root is not None else None
+    if url:
+        return url
     if root is not None:
         return f"sqlite:///{root / '.onward' / 'journal.db'}"
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
@@ -110,14 +123,22 @@ def project_root(start: Path) -> Path | None:
     return None
 
 
-def _configured(root: Path) -> str | None:
+def configured(name: str, start: Path | None = None) -> Any:
+    """What `[tool.onward]` in the project's pyproject.toml says under this name; None if it says nothing."""
+    root = project_root(start or Path.cwd())
+    if root is None:
+        return None
     try:
         with open(root / "pyproject.toml", "rb") as file:
-            url = tomllib.load(file).get("tool", {}).get("onward", {}).get("url")
+            return tomllib.load(file).get("tool", {}).get("onward", {}).get(name)
     except FileNotFoundError:
         return None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{root / 'pyproject.toml'} cannot be read ({error}); nothing was opened") from error
+
+
+def _configured_url(root: Path) -> str | None:
+    url = configured("url", root)
     if url is not None and not isinstance(url, str):
         raise UsageError(
             f"[tool.onward] url in {root / 'pyproject.toml'} is not a string; nothing was opened"

@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from types import CodeType, FrameType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from onward.core import codec
 from onward.core.decide import blamed
@@ -64,17 +64,30 @@ class _Left(NamedTuple):
     engine: Engine
     run: Run
     begun: tuple[Begun, ...]
-    code: CodeType
-    line: int  # where in `code` the body was left
+    # Where the body was left: in the loop's function, or behind a progress bar.
+    lines: frozenset[tuple[CodeType, int]]
 
 
+# As inspect.CO_GENERATOR.
+_GENERATOR: Final = 0x20
 _left: list[_Left] = []
 _hooked = False
 
 
-def left_open(engine: Engine, run: Run, begun: tuple[Begun, ...], code: CodeType, line: int) -> None:
-    """An item's body was left before its end, at `line` of the function `code`; why is not known yet."""
-    _left[:] = [*(one for one in _left if one.run.no != run.no), _Left(engine, run, begun, code, line)][-20:]
+def left_open(
+    engine: Engine, run: Run, begun: tuple[Begun, ...], lines: frozenset[tuple[CodeType, int]]
+) -> None:
+    """An item's body was left before its end, at one of these lines of code; why is not known yet."""
+    _left[:] = [*(one for one in _left if one.run.no != run.no), _Left(engine, run, begun, lines)][-20:]
+
+
+def lines_of(frame: FrameType | None) -> frozenset[tuple[CodeType, int]]:
+    """Where `frame` stands now, and if it is a generator that hands items on, those it hands them to."""
+    lines: set[tuple[CodeType, int]] = set()
+    while frame is not None:
+        lines.add((frame.f_code, frame.f_lineno))
+        frame = frame.f_back if frame.f_code.co_flags & _GENERATOR else None
+    return frozenset(lines)
 
 
 def install_hook() -> None:
@@ -119,7 +132,7 @@ def _blame(error: Exception, tb: TracebackType | None) -> None:
         tb = tb.tb_next
     for left in _left:
         # The line too: an error further down in the function is no fault of an item that a `break` left.
-        if (left.code, left.line) in lines:
+        if not left.lines.isdisjoint(lines):
             # Whatever goes wrong here, the program's own error is what the person must see.
             with contextlib.suppress(Exception):
                 now = left.engine.store.now()

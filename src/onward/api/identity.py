@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -17,8 +18,10 @@ from onward.core.lazily import Lazily
 
 if TYPE_CHECKING:
     import hashlib
+    import shlex
 else:
     hashlib = Lazily("hashlib")
+    shlex = Lazily("shlex")
 
 _sites: dict[str, tuple[str, int]] = {}
 _lock = threading.Lock()
@@ -97,10 +100,36 @@ def digest(*parts: str | bytes) -> str:
     return seal.hexdigest()
 
 
-def command_line() -> str:
-    """What a person types to run this program again."""
+def command_line() -> str | None:
+    """What a person types to run this program again, in any directory; None where no command does (a notebook)."""
+    words = _words()
+    if words is None or not all(
+        word.isprintable() for word in words
+    ):  # a program of several lines after `-c`
+        return None
+    command = shlex.join(["python", *words])
+    return f"cd {shlex.quote(_begun_in)} && {command}" if _begun_in else command
+
+
+def _words() -> list[str] | None:
+    """What stood behind `python`."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
-        return " ".join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
-    return " ".join(["python", *sys.argv]) if sys.argv and sys.argv[0] else "python"
+        return ["-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+    if sys.argv[:1] == ["-c"]:
+        return sys.orig_argv[sys.orig_argv.index("-c") :] if "-c" in sys.orig_argv else None
+    # Typed into an interpreter or a notebook: its own command line would start another one, not the work.
+    is_typed = sys.argv[:1] in ([], [""], ["-"]) or not hasattr(main, "__file__")
+    return None if is_typed else list(sys.argv)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
+# Where the program was begun: it may change its folder before it begins a run.
+_begun_in = _working_folder()

@@ -10,13 +10,14 @@ import difflib
 import getpass
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from onward.api import connect
+from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.opening import Reopen
 from onward.core import limits
 from onward.core.decide import acted, may_claim, reopened, skipped
@@ -27,10 +28,12 @@ from onward.core.errors import (
     RunNotFound,
     UsageError,
 )
+from onward.core.estimates import PACES, Estimate, estimate, rate
 from onward.core.model import CLOSED, Applied, Change, Entry, ItemCounts, Run, RunState
 from onward.core.texts import plain
-from onward.core.timeline import PACES, Estimate, ShownState, Timeline, estimate, shown_state, timeline
+from onward.core.timeline import Beat, ShownState, Timeline, beat_of, shown_state, timeline
 from onward.runtime.engine import Engine
+from onward.storage import Store
 from onward.storage.open import open_store
 
 # Runs looked through for an abbreviated id or a text; beyond it the full id is needed.
@@ -54,9 +57,11 @@ class Overview:
     state: ShownState
     counts: ItemCounts
     left: Estimate | None  # how long the rest will take, if it runs and that is known
+    rate: float | None  # items a second, if it runs and that is known
     holder: str | None  # who executes it, if it runs
     silent_s: float  # how long its lease is over without proof of death
     last_sign_at: float  # when something of it was recorded last
+    said: Beat | None = None  # the latest heartbeat of a unit in flight, if it runs
 
     @property
     def resumed(self) -> int:
@@ -74,6 +79,11 @@ class Acted(NamedTuple):
 
 class Journal:
     """The runs of a journal; without arguments, of the one that this process uses.
+
+        journal = onward.Journal()
+        for run in journal.list(limit=10):
+            print(run.name, run.state)
+        journal.retry("scrape-venues")
 
     Runs are named by their id, by its beginning if that is unique, or by their name, which means the latest run of it.
     """
@@ -99,7 +109,13 @@ class Journal:
         """Where it is."""
         return self._store.place
 
+    @property
+    def store(self) -> Store:
+        """The store behind it: for what concerns whole runs, see `transfer`, `retention` and `renaming`."""
+        return self._store
+
     def close(self) -> None:
+        """Close the journal; `with onward.Journal() as journal:` does it at the end."""
         self._engine.close()
 
     def __enter__(self) -> Journal:
@@ -113,6 +129,10 @@ class Journal:
     def now(self) -> float:
         """The journal's clock."""
         return self._store.now()
+
+    def version(self) -> object:
+        """A value that changes when anybody has written: cheap enough to be asked many times a second."""
+        return self._store.version()
 
     def search(
         self, text: str, *, states: Sequence[ShownState] = (), name: str | None = None, limit: int = 100
@@ -143,7 +163,10 @@ class Journal:
         entries = sorted({entry.seq: entry for entry in found}.values(), key=lambda entry: entry.seq)
         begun = self._store.begun(run.no)
         dead = run.state == "running" and self._engine.is_dead(run)
-        return timeline(run, entries, begun, now=self.now(), holder_is_dead=dead)
+        kept = None
+        if run.kind != "workflow" and run.fence > 1:
+            kept = self.counts(run).done - self._store.count_items(run.no, run.leased_seq)
+        return timeline(run, entries, begun, now=self.now(), holder_is_dead=dead, kept=kept)
 
     def counts(self, run: Run) -> ItemCounts:
         """How many items of a run are done and have failed, and how many there are."""
@@ -159,10 +182,14 @@ class Journal:
         counts = self.counts(run)
         latest = self._store.entries(run.no, after=self._window(run, 2 * PACES)) if running else []
         left = estimate(counts, latest) if state == "running" else None
+        pace = rate(latest, run.fence) if state == "running" else None
         silent_s = max(0.0, self.now() - (run.lease_until or self.now())) if state == "running" else 0.0
         holder = self._engine.holder(run) if running else None
         last_sign_at = max([run.updated_at, *(entry.ended_at for entry in latest)])
-        return Overview(run, state, counts, left, holder, silent_s, last_sign_at)
+        ended = {entry.key for entry in latest if entry.state in ("done", "failed")}
+        beats = [beat_of(entry) for entry in latest if entry.kind == "beat"]
+        said = next((beat for beat in reversed(beats) if beat.key not in ended), None)
+        return Overview(run, state, counts, left, pace, holder, silent_s, last_sign_at, said)
 
     def outcomes(self, run: Run) -> int:
         """How many steps, items and values of a run are recorded as done. Reads all of a workflow's entries."""
@@ -181,7 +208,7 @@ class Journal:
         for run in self._tries(run_id):
             if run.state in CLOSED:
                 raise UsageError(f"run {run.id} is {run.state} already; nothing was changed")
-            if self._is_held(run):
+            if self.is_held(run):
                 if self._store.request(run.no, "cancel"):
                     return Acted(run, asked=True)
                 continue
@@ -193,14 +220,19 @@ class Journal:
         """Forget a run's progress: it is cancelled, so that its next call starts afresh. Its history is kept."""
         return self.cancel(run_id, by=f"{by or actor()} (reset)")
 
-    def retry(self, run_id: str, *, by: str | None = None) -> Acted:
+    def failed(self, run_id: str) -> Sequence[FailedItem]:
+        """The items of a run that failed for good or were parked, in that order, with their inputs."""
+        return failed_items(self._store.failed_items(self._find(run_id).no))
+
+    def retry(self, run_id: str, *keys: str, by: str | None = None) -> Acted:
         """Make a failed or stuck run ready to be continued; what failed will be executed again, nothing else.
 
-        Direct runs are then continued by their own call: `Acted.run.command` says what to type.
+        With `keys`, only the failed items of these keys. Direct runs are then continued by their own call:
+        `Acted.run.command` says what to type.
         """
         for run in self._tries(run_id):
             self._refuse_ended(run, "retry")
-            entries = self._to_reopen(run)
+            entries = self._to_reopen(run) if not keys else self._chosen(run, keys)
             if self._applied(self._retried(run, entries, by or actor())):
                 return Acted(self._find(run.id), units=len(entries))
         raise self._busy(run_id)
@@ -214,19 +246,37 @@ class Journal:
                 return Acted(self._find(run.id), units=1)
         raise self._busy(run_id)
 
+    def act(self, run_id: str, act: str, change: Callable[[Run], Change]) -> Acted:
+        """Do to a run that nobody executes what `change` makes of it; `act` names that in messages."""
+        for run in self._tries(run_id):
+            self._refuse_ended(run, act)
+            if self._applied(change(run)):
+                return Acted(self._find(run.id), units=1)
+        raise self._busy(run_id)
+
     def _refuse_ended(self, run: Run, act: str) -> None:
         if run.state in CLOSED:
             raise UsageError(
                 f"run {run.id} is {run.state}, so there is nothing to {act}; nothing was changed. "
                 f"Its own call starts a new run."
             )
-        if self._is_held(run):
+        if self.is_held(run):
             raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(self._engine.holder(run)))
 
     def _to_reopen(self, run: Run) -> Sequence[Entry]:
         if run.kind == "workflow":
             return Reopen(self._engine)(run)
         return self._store.failed_items(run.no)
+
+    def _chosen(self, run: Run, keys: Sequence[str]) -> Sequence[Entry]:
+        found = chosen(self._store.failed_items(run.no), keys)
+        missing = next((key for key, entry in found.items() if entry is None), None)
+        if missing is not None:
+            raise UsageError(
+                f"run {run.id} has no failed item `{plain(missing, 80)}`, so it cannot be retried; nothing was "
+                f"changed. `onward failed {run.id}` lists those that can be."
+            )
+        return list({entry.key: entry for entry in found.values() if entry is not None}.values())
 
     def _retried(self, run: Run, entries: Sequence[Entry], by: str) -> Change:
         now = self.now()
@@ -255,7 +305,8 @@ class Journal:
             f"run {run.id} has no failed item `{plain(key, 80)}`, so it cannot be skipped; nothing was changed.{hint}"
         )
 
-    def _is_held(self, run: Run) -> bool:
+    def is_held(self, run: Run) -> bool:
+        """Whether a living process executes the run, or may."""
         return run.state == "running" and not may_claim(
             run, now=self.now(), owner_is_dead=self._engine.is_dead(run)
         )

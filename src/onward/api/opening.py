@@ -5,28 +5,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import Literal
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from onward.api.identity import command_line, fresh_id
 from onward.core import codec
 from onward.core.decide import acted
 from onward.core.errors import (
     AlreadyRunning,
-    Diverged,
     JournalError,
     LeaseLost,
     RunCancelled,
     RunConflict,
     RunError,
+    RunStuck,
     Stopped,
     Unwind,
     UsageError,
 )
+from onward.core.lazily import Lazily
 from onward.core.model import CLOSED, Entry, Run, RunKind
-from onward.runtime import observe
+from onward.runtime import current, observe
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from onward.api import moved
+else:
+    asyncio, moved = Lazily("asyncio"), Lazily("onward.api.moved")
 
 IfRunning = Literal["raise", "wait"]
 
@@ -34,7 +43,11 @@ IfRunning = Literal["raise", "wait"]
 _LOOK_S = 0.05
 # A run in one of these states comes to an end by itself, or when its next caller claims it.
 _GOING_ON = ("running", "pending", "waiting")
+# What is never finished: what is done once over all passes, and cursors. They wait between uses; `--fresh` leaves them.
+STANDING: Final = ("once:", "cursor:")
 _freshened: set[str] = set()
+# The asyncio task that obtained a session.
+_tasks: weakref.WeakKeyDictionary[Session, asyncio.Task[Any]] = weakref.WeakKeyDictionary()
 
 
 def wanted(
@@ -58,11 +71,58 @@ def obtain(
     Returns the ended Run instead if another process had it and `if_running="wait"` waited for its end. Setting
     `unwanted` ends that wait.
     """
+    looks = _obtaining(engine, want, if_running, max_age_s, engine.held_here, fresh=fresh, unwanted=unwanted)
+    while True:
+        try:
+            next(looks)
+        except StopIteration as got:
+            return got.value  # type: ignore[no-any-return]
+        time.sleep(_LOOK_S)
+
+
+async def obtain_async(
+    engine: Engine,
+    want: Run,
+    *,
+    if_running: IfRunning = "raise",
+    max_age_s: float | None = None,
+    fresh: bool = False,
+) -> Session | Run:
+    """As `obtain`; the event loop goes on while it waits, also for another task of this very loop."""
+
+    def held_here(run: Run) -> bool:
+        session = engine.sessions.get(run.no)
+        holder = None if session is None else _tasks.get(session)
+        return engine.held_here(run) and holder in (None, current.running_task())
+
+    looks = _obtaining(engine, want, if_running, max_age_s, held_here, fresh=fresh)
+    while True:
+        try:
+            next(looks)
+        except StopIteration as got:
+            task = current.running_task()
+            if isinstance(got.value, Session) and task is not None:
+                _tasks[got.value] = task
+            return got.value  # type: ignore[no-any-return]
+        await asyncio.sleep(_LOOK_S)
+
+
+def _obtaining(
+    engine: Engine,
+    want: Run,
+    if_running: IfRunning,
+    max_age_s: float | None,
+    held_here: Callable[[Run], bool],
+    *,
+    fresh: bool,
+    unwanted: threading.Event | None = None,
+) -> Generator[None, None, Session | Run]:
+    """What `obtain` does; yields when there is nothing to do but to look again a moment later."""
     if if_running not in ("raise", "wait"):
         raise UsageError(
             f'if_running={if_running!r} is not possible: give "raise" or "wait"; nothing was started'
         )
-    fresh = fresh or _freshen(want.identity)
+    fresh = fresh or (not want.identity.startswith(STANDING) and _freshen(want.identity))
     waited: Run | None = None
     while True:
         run = engine.store.open_run(want.identity)
@@ -83,27 +143,25 @@ def obtain(
             return session
         if engine.store.run(run.id) == run:  # else it moved between the read and the claim
             given_up = unwanted is not None and unwanted.is_set()
-            waited = _await(engine, run, waited, "raise" if given_up else if_running)
+            # Who waits for itself would wait for ever.
+            if if_running == "raise" or given_up or held_here(run):
+                raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
+            if waited is None:
+                observe.say(f"{run.name} is running already ({engine.holder(run)}); waiting for it")
+            waited = run
+            yield
 
 
 def _begun(engine: Engine, want: Run) -> Session | Run | None:
     """The new run; None if another one of its identity came first and is to be looked at."""
     session = engine.open(want)
     if session is not None:
+        if want.kind != "workflow":  # recognised by its function, wherever that stands
+            moved.tell(engine.store, session.run)
         return session
     ended = engine.store.run(want.id)
     # The id was given, and somebody else has brought that run to its end meanwhile.
     return ended if ended is not None and ended.state in CLOSED else None
-
-
-def _await(engine: Engine, run: Run, waited: Run | None, if_running: IfRunning) -> Run:
-    """Wait a moment for the holder of `run`, if that is wanted and somebody else."""
-    if if_running == "raise" or engine.held_here(run):  # a thread that waits for itself would wait for ever
-        raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
-    if waited is None:
-        observe.say(f"{run.name} is running already ({engine.holder(run)}); waiting for it")
-    time.sleep(_LOOK_S)
-    return run
 
 
 def _freshen(identity: str) -> bool:
@@ -139,8 +197,8 @@ class Reopen:
         self._engine = engine
 
     def __call__(self, run: Run) -> Sequence[Entry]:
-        if run.state != "failed":
-            return ()
+        if run.state != "failed" or run.identity.startswith(STANDING):
+            return ()  # what is parked in a pass that comes again and again waits for a person
         if run.kind != "workflow":
             return () if self._broke_off(run) else self._engine.store.failed_items(run.no)
         entries = self._engine.store.entries(run.no)
@@ -155,11 +213,13 @@ class Reopen:
         """Whether the last pass was ended by an exception of its own: it goes on before what it parked is retried."""
         store = self._engine.store
         latest = store.entries(run.no, after=store.last_seq(run.no) - 50)
-        marks = [entry.name for entry in latest if entry.kind == "mark"]
+        marks = [entry.name for entry in latest if entry.kind == "mark" and entry.name != "renamed"]
         return bool(marks) and marks[-1] == "released"
 
 
 def _say_continuing(engine: Engine, run: Run, session: Session) -> None:
+    if run.state == "waiting" and run.identity.startswith(STANDING):
+        return  # nothing was interrupted
     age = observe.span(max(0.0, engine.store.now() - run.created_at))
     if run.kind == "workflow":
         entries = sum(1 for e in session.recorded.values() if e.kind in ("step", "item"))
@@ -182,7 +242,7 @@ def _too_old(engine: Engine, run: Run, max_age_s: float) -> RunConflict:
 def outward(signal: Unwind, session: Session) -> BaseException:
     """What the caller of a direct call sees of a signal that ended its run."""
     cause = signal.__cause__
-    if isinstance(signal, Stopped) and isinstance(cause, (Diverged, JournalError, RunConflict)):
+    if isinstance(signal, Stopped) and isinstance(cause, (RunStuck, JournalError, RunConflict)):
         return cause
     if isinstance(signal, Stopped):
         return (

@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from onward.api import connect
 from onward.api.identity import checked_name
+from onward.api.manners import MannerOptions, manner_of
 from onward.core import codec
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
 from onward.core.retry import Exceptions, Policy
 from onward.runtime import current
-from onward.runtime.drive import drive, drive_async
-from onward.runtime.session import Unit
+from onward.runtime.drive import drive, drive_async, perform, perform_async
+from onward.runtime.manner import Manner
+from onward.runtime.session import Session, Unit
+
+if TYPE_CHECKING:
+    from onward.runtime import care
+else:
+    care = Lazily("onward.runtime.care")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +45,7 @@ class RetryOptions(TypedDict, total=False):
     give_up_on: type[BaseException] | Exceptions
 
 
-class StepOptions(RetryOptions, total=False):
+class StepOptions(RetryOptions, MannerOptions, total=False):
     """The options of a step."""
 
     name: str
@@ -60,10 +68,20 @@ def policy_of(options: StepOptions | RetryOptions, base: Policy | None = None) -
     try:
         return Policy(**fields)
     except TypeError:
-        unknown = sorted(set(options) - set(StepOptions.__annotations__))
-        raise UsageError(
-            f"there is no option {', '.join(unknown)}; there are {', '.join(StepOptions.__annotations__)}"
-        ) from None
+        raise unknown_options(options, RetryOptions.__annotations__) from None
+
+
+def unknown_options(options: Iterable[str], known: Iterable[str]) -> UsageError:
+    """The error that names the options which are not known here, and those that are."""
+    unknown = ", ".join(sorted(set(options) - set(known)))
+    return UsageError(f"there is no option {unknown}; there are {', '.join(known)}")
+
+
+def _attempted(options: StepOptions) -> RetryOptions:
+    """The options that say how often and how fast a step is attempted."""
+    if not options.keys() <= StepOptions.__annotations__.keys():
+        raise unknown_options(options, StepOptions.__annotations__)
+    return {name: value for name, value in options.items() if name not in MannerOptions.__annotations__}  # type: ignore[return-value]
 
 
 def function_name(fn: Callable[..., Any], given: str | None, what: str) -> str:
@@ -127,14 +145,14 @@ _NOTHING = object()
 
 
 class Step(Generic[P, R]):
-    """A step: call it like the function it was made from.
+    """What `step` makes of a function: call it like the function it was made from.
 
     Inside a run its outcome is recorded once; outside of any run it is a plain call.
     """
 
-    def __init__(self, fn: Callable[P, R], name: str, policy: Policy) -> None:
+    def __init__(self, fn: Callable[P, R], name: str, policy: Policy, manner: Manner | None = None) -> None:
         functools.update_wrapper(self, fn)
-        self.fn, self.name, self.policy = fn, name, policy
+        self.fn, self.name, self.policy, self.manner = fn, name, policy, manner
         self.is_async = inspect.iscoroutinefunction(fn)
         self._arguments = Arguments(fn)
         self._key: str | None = None
@@ -156,18 +174,44 @@ class Step(Generic[P, R]):
             if entry is not None:
                 return session.replay(entry)  # type: ignore[no-any-return]
         unit = Unit(key, "step", self.name, self.policy, fingerprint)
-        flow = session.perform(unit, self.fn, actual, kwargs)
-        if self.is_async:
-            return drive_async(flow, connect.engine(), session)  # type: ignore[return-value]
-        return drive(flow, connect.engine(), session)  # type: ignore[no-any-return]
+        if self.manner is not None:
+            return self._with_care(session, unit, actual, kwargs)  # type: ignore[no-any-return]
+        execute = perform_async if self.is_async else perform
+        return execute(connect.engine(), session, unit, self.fn, actual, kwargs)  # type: ignore[return-value]
+
+    def _with_care(self, session: Session, unit: Unit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert self.manner is not None, "the caller asked"
+        engine = connect.engine()
+        flow = care.Care(engine, session, unit, self.manner, self.fn, args, kwargs).perform()
+        return drive_async(flow, engine, session) if self.is_async else drive(flow, engine, session)
 
     def options(self, *, key: str | None = None, **options: Unpack[StepOptions]) -> Step[P, R]:
         """The same step with other options; `key` names this call in its scope instead of its count."""
         other = copy.copy(self)
-        other.policy = policy_of(options, self.policy)
+        other.policy = policy_of(_attempted(options), self.policy)
+        other.manner = manner_of(options, self.fn, self.manner)
         other.name = checked_name(options["name"]) if "name" in options else self.name
         other._key = key
         return other
+
+    def for_items(self) -> Callable[P, R]:
+        """The function that a map calls for its items: they are recorded themselves, in place of this step.
+
+        With a manner of its own the step stays a step, which each item calls: only so its attempts are its own.
+        """
+        if self.manner is None:
+            return self.fn
+        if self.is_async:
+
+            async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return await self(*args, **kwargs)  # type: ignore[misc]
+
+            return functools.update_wrapper(call_async, self.fn)  # type: ignore[return-value]
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self(*args, **kwargs)
+
+        return functools.update_wrapper(call, self.fn)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Step[P, R]: ...
@@ -200,10 +244,22 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]
     result that
     cannot be recorded fails the step with NotRecordable and is not retried. Not promised: that an unrecorded execution
     leaves no trace; pass `onward.idempotency_key()` to services that can recognise repeats.
+
+    `isolate=True` executes the step in a process of its own, which the function is imported into: a crash there counts
+    against `max_crashes` and the run goes on; nothing the step has started outlives it. Arguments and result must
+    be recordable. `memory` (bytes, or "512MB") bounds what that process may allocate: beyond it MemoryError.
+    `timeout` (seconds) ends an attempt with StepTimeout: an async step is cancelled, a sync one needs `isolate`.
+
+    `at_most_once=True` never begins the step again after an attempt of which nobody knows whether it was executed: its
+    process died, it was cut off, or its outcome could not be recorded. Then `probe`, called with the step's arguments,
+    answers `onward.Done(value)` or `onward.NotDone()`; without an answer the run is stuck and InDoubt says what to
+    type. An exception that the step raises is an outcome: the step was executed, and failed. These steps cost two
+    commits: their start is durable before they begin.
     """
-    policy = policy_of(options)
+    policy = policy_of(_attempted(options))
 
     def make(fn: Callable[..., Any]) -> Step[..., Any]:
-        return Step(fn, function_name(fn, options.get("name"), "step"), policy)
+        name = function_name(fn, options.get("name"), "step")
+        return Step(fn, name, policy, manner_of(options, fn))
 
     return make if fn is None else make(fn)

@@ -6,20 +6,24 @@ import contextvars
 import datetime as dt
 import logging
 import random
+import sys
 import time
 import uuid
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from onward.api import connect
 from onward.core.errors import BlockingCall, UsageError
 from onward.core.model import Progress
-from onward.runtime import current
+from onward.runtime import beats, current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
 
 T = TypeVar("T")
+
+# As inspect.CO_COROUTINE and inspect.CO_ASYNC_GENERATOR.
+_ASYNC: Final = 0x80 | 0x200
 
 
 # -- time ---------------------------------------------------------------------------------------------
@@ -36,7 +40,12 @@ def seconds_of(seconds: float, days: float, hours: float, minutes: float) -> flo
 def sleep(seconds: float = 0, *, days: float = 0, hours: float = 0, minutes: float = 0) -> None:
     """Sleep durably: the wake-up time is recorded, and a process killed meanwhile sleeps only the rest.
 
-    Outside of a run a plain `time.sleep`. Inside a running event loop raises BlockingCall: use `onward.aio.sleep`.
+        onward.sleep(days=3)
+        onward.sleep(90)
+
+    The parts are added up. Never wakes early by the journal's clock; late if no process is there to wake it. Outside of
+    a run a plain `time.sleep`. Raises BlockingCall inside a running event loop (use `onward.aio.sleep`), and UsageError
+    for a length below 0.
     """
     whole = seconds_of(seconds, days, hours, minutes)
     refuse_in_loop("onward.sleep", "await onward.aio.sleep(...)")
@@ -49,7 +58,13 @@ def sleep(seconds: float = 0, *, days: float = 0, hours: float = 0, minutes: flo
 
 
 def sleep_until(when: dt.datetime) -> None:
-    """Sleep durably until `when`, which must know its time zone."""
+    """Sleep durably until `when`; returns at once if that has passed.
+
+        onward.sleep_until(order.created_at + timedelta(days=14))
+
+    Outside of a run a plain `time.sleep`. Raises UsageError for a time without a time zone, and BlockingCall inside
+    a running event loop: use `onward.aio.sleep_until`.
+    """
     refuse_in_loop("onward.sleep_until", "await onward.aio.sleep_until(...)")
     at = timestamp(when)
     place = current.here()
@@ -68,7 +83,13 @@ def timestamp(when: dt.datetime) -> float:
 
 
 def now() -> dt.datetime:
-    """The time in UTC; inside a run recorded, so that a replay sees the same."""
+    """The time in UTC; inside a run recorded, so that a replay sees the same.
+
+        if onward.now() > order.deadline:
+            cancel(order)
+
+    Durable when it returns, which in async code `await onward.aio.now()` awaits. Raises nothing of its own.
+    """
     place = current.here()
     if place is None:
         return dt.datetime.now(dt.UTC)
@@ -80,13 +101,23 @@ def now() -> dt.datetime:
 
 
 def uuid4() -> uuid.UUID:
-    """A random UUID; inside a run the same in every replay."""
+    """A random UUID; inside a run the same in every replay, and nothing is recorded for that.
+
+        reference = str(onward.uuid4())
+
+    Raises nothing of its own.
+    """
     place = current.here()
     return uuid.uuid4() if place is None else place.session.uuid4(place.scope.next("uuid4"))
 
 
 def rng() -> random.Random:
-    """A random generator; inside a run seeded by the run and the place, so that a replay draws the same."""
+    """A random generator; inside a run seeded by the run and the place, so that a replay draws the same.
+
+        sample = onward.rng().sample(customers, 100)
+
+    Not for secrets: who knows the run's id can draw the same. Raises nothing of its own.
+    """
     place = current.here()
     if place is None:
         return random.Random()
@@ -112,6 +143,8 @@ def gather(*branches: Callable[[], T]) -> list[T]:
     if not branches:
         return []
     unit = None if place is None else place.scope.next("gather")
+    if place is not None:
+        place.session.take_turns()
     with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
         futures = [
             pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
@@ -142,33 +175,50 @@ def branch_place(place: Here, unit: str, number: int) -> Here:
 
 
 class Current(NamedTuple):
-    """Where the calling code stands."""
+    """Where the calling code stands, as `onward.current` tells it."""
 
     run_id: str
     name: str
     key: str  # of the innermost step or item; empty in a workflow's own body
     attempt: int
+    heartbeat: Any = None  # the details of its latest heartbeat, also of an earlier attempt
 
 
 def where() -> Current | None:
-    """The run, key and attempt of the calling code; None outside of any run."""
+    """The run, key and attempt of the calling code; None outside of any run.
+
+        here = onward.current()
+        if here is not None and here.attempt > 1:
+            use_the_other_server()
+
+    Raises nothing of its own.
+    """
     place = current.peek()
     if place is None:
         return None
-    return Current(place.session.run.id, place.session.run.name, place.key, place.attempt)
+    heartbeat = beats.latest(place) if place.session.beats else None
+    return Current(place.session.run.id, place.session.run.name, place.key, place.attempt, heartbeat)
 
 
 def idempotency_key() -> str:
     """A key for services that recognise repeats: the same in every attempt of this step, different for every other.
 
-    Outside of any run a new one every time.
+        bank.charge(order, idempotency_key=onward.idempotency_key())
+
+    32 hexadecimal digits. Outside of any run a new one every time. Raises nothing of its own.
     """
     place = current.peek()
     return uuid.uuid4().hex if place is None else place.session.seed(f"idempotency/{place.key}").hex()
 
 
 def progress(done: int, total: int | None = None) -> None:
-    """Say how far the run is, for `onward status`; rides with the next commit, nothing waits for it."""
+    """Say how far the run is, for `onward status`; rides with the next commit, nothing waits for it.
+
+        onward.progress(done=uploaded_bytes, total=size_bytes)
+
+    What was said last before a death may be missing. Loops and maps say it by themselves. Outside of any run it does
+    nothing. Raises nothing of its own.
+    """
     place = current.peek()
     if place is None:
         return
@@ -179,7 +229,12 @@ def progress(done: int, total: int | None = None) -> None:
 
 
 class _Adapter(logging.LoggerAdapter[logging.Logger]):
-    """Adds the run to every record."""
+    """A logger named `onward.run` that adds the run to every record, and is silent while a workflow replays.
+
+        onward.logger.info("charged %s", order)
+
+    Each record has `run_id`, `workflow`, `step` and `attempt`. Raises nothing of its own.
+    """
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         place = current.peek()
@@ -206,5 +261,15 @@ logger = _Adapter(logging.getLogger("onward.run"), {})
 
 
 def refuse_in_loop(what: str, instead: str) -> None:
-    if current.running_task() is not None:
+    if current.running_task() is not None and not _in_plain_cell():
         raise BlockingCall(what, instead)
+
+
+def _in_plain_cell() -> bool:
+    """Whether plain code of a notebook's cell calls: the loop that runs there is the notebook's, and waits for it."""
+    frame = sys._getframe(2) if "ipykernel" in sys.modules else None
+    while frame is not None and not frame.f_code.co_flags & _ASYNC:
+        if frame.f_code.co_name == "<module>":
+            return frame.f_globals.get("__name__") == "__main__"
+        frame = frame.f_back
+    return False

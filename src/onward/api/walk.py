@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onward.api import endings, sinks
+from onward.api.batch import Pack
 from onward.api.opening import outward
 from onward.core import limits
-from onward.core.errors import RunFailed, Unwind
+from onward.core.errors import RunFailed, StepCrashed, Unwind
 from onward.core.lazily import Lazily
 from onward.runtime import current, observe
+from onward.runtime.bodies import Bodies, Handed
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
-from onward.runtime.effects import Outcome
+from onward.runtime.effects import Flow, Outcome
 from onward.runtime.engine import Engine
 from onward.runtime.items import Items
+from onward.runtime.outcomes import blame
 from onward.runtime.session import Session
 
 if TYPE_CHECKING:
+    from onward.api.held import Moves
     from onward.runtime import progress
 else:
     progress = Lazily("onward.runtime.progress")
 
 T = TypeVar("T")
+
+# The walks whose bodies are being run, by the place of the body.
+_running: dict[Here, Walk[Any]] = {}
 
 
 class Walk(Generic[T]):
@@ -38,23 +46,34 @@ class Walk(Generic[T]):
         items: Items | None,
         outer: Here | None,
         frame: FrameType | None,
+        *,
+        batch: int | None = None,
+        once: bool = False,
     ) -> None:
         self.engine, self.session, self.items, self.outer, self.frame = engine, session, items, outer, frame
         self.before = current.peek()
-        self.key: str | None = None
+        self.handed: Handed | None = None
         self.place: Here | None = None
-        self.rows: list[sinks.Rows] = []  # recorded with the item that ended last, not in their files yet
-        self._sinks: set[sinks.Jsonl] = set()
+        self.rows: list[sinks.Part] = []  # recorded with the items that ended last, not in their files yet
+        self.moves: Moves | None = None  # of cursors in this body, which become durable with it
         self.begun_at = 0.0
-        self.replaying = False  # the item in hand is done already, its body is run for what it computes
         self.over = items is None
+        self._once = once
         self._ahead: deque[T] = deque()
-        self._known = session is None or session.done == 0 or outer is not None
+        self._known = session is None or session.done == 0 or outer is not None or once
         self._graceful = endings.Graceful()
         self._progress: progress.Progress | None = None
+        self._parked: list[str] = []  # what failed in this pass of a nested loop, and within its items
+        self._parked_inside: list[str] = []  # the same of the loops in the present body
+        if items is not None:
+            self._bodies = Bodies(items)
+            self._pack: Pack[T] | None = None if batch is None else Pack(batch, items, self._bodies)
         if session is not None and outer is None:
             self._graceful.__enter__()
-            self._progress = progress.Progress(session.run.name, kept=session.done, total=session.total)
+            self._progress = progress.Progress(
+                session.run.name, kept=session.done, total=session.total, command=session.run.command
+            )
+            self._kept = session.done
 
     # -- recognising ---------------------------------------------------------------------------------------
 
@@ -72,100 +91,133 @@ class Walk(Generic[T]):
             raise self.items.another_list(len(self._ahead))
         return ()
 
-    def decide(self, item: T) -> str | None:
-        """The key of the item if it is to be done, None if it is done or parked already."""
+    def pick(self, item: T) -> Iterable[Handed]:
+        """What is to be handed out now that `item` has come: nothing if it is done or parked, or a batch not full."""
         assert self.items is not None
         key, standing = self.items.take(item)
         if standing == "failed":
             self.items.parked += 1
-        self.replaying = standing == "done" and self.items.replays(key)
-        return key if standing == "new" or self.replaying else None
+            self._note_parked(key)
+        if self._pack is not None:
+            return self._pack.add(item, key, standing)
+        replaying = standing == "done" and self.items.replays(key)
+        return (Handed(item, (key,), key, replaying),) if standing == "new" or replaying else ()
 
-    # -- the sync way ------------------------------------------------------------------------------------------
+    def rest(self) -> Iterable[Handed]:
+        """What is to be handed out when the source has come to its end."""
+        if self._ahead:
+            assert self.items is not None
+            raise self.items.another_list(len(self._ahead))
+        return () if self.over or self._pack is None else self._pack.rest()
 
-    def hand_out(self, item: T) -> bool:
-        assert self.items is not None
+    # -- handing out and taking back -----------------------------------------------------------------------------
+
+    def perform(self, flow: Flow[bool] | Flow[None]) -> bool | None:
+        """Drive one of the flows below in the calling thread."""
         assert self.session is not None
-        key = self.decide(item)
-        if key is None:
-            return False
         try:
-            flow = self.items.revisit(key) if self.replaying else self.items.begin(key)
-            place = drive(flow, self.engine, self.session)
+            return drive(flow, self.engine, self.session)
         except Unwind as signal:
-            raise self._outward(signal) from signal.__cause__
-        return self.given(key, place)
+            raise self.outward(signal) from signal.__cause__
 
-    def given(self, key: str, place: Here | None) -> bool:
-        """Set the scene for the item's body; False if the item was parked instead."""
+    def hand_out(self, handed: Handed) -> Flow[bool]:
+        """Begin the body and set the scene for it; False if the item was parked instead."""
+        place = yield from self._bodies.begin(handed)
         if place is None:
-            self._say_parked(key)
+            for key in handed.keys:
+                self._say_parked(key)
+                self._note_parked(key)
             return False
-        self.key, self.begun_at = key, self.engine.store.now()
+        self.handed, self.begun_at = handed, self.engine.store.now()
         self.write_rows()
         place.own()
         self.place = place
+        _running[place] = self
         current.set_here(place)
         return True
 
-    def write_rows(self) -> None:
-        """Put the rows of the item that ended last into their files, now that they are durable in the journal."""
-        for rows in self.rows:
-            rows.sink.append(rows)
-            self._sinks.add(rows.sink)
-        self.rows.clear()
-
-    def collect(self) -> str | None:
-        """What the item that ends now says in its entry: the rows that its body has written."""
-        place, self.place = self.place, None
-        if place is None or not place.rows:
-            return None
-        self.rows = [sink.collect(lines) for sink, lines in place.rows.items()]
-        return sinks.payload(self.rows)
-
-    def take_back(self) -> None:
+    def take_back(self) -> Flow[None]:
         """The body has run through."""
         assert self.items is not None
-        assert self.session is not None
-        key = self.returned()
-        if self.replaying:
+        place = self.place
+        handed = self._returned()
+        if handed.replaying:
             return
-        try:
-            drive(self.items.end(key, self.begun_at, self.collect()), self.engine, self.session)
-        except Unwind as signal:
-            raise self._outward(signal) from signal.__cause__
-        self.show()
+        if self._parked_inside:
+            yield from self._fail(handed)
+        elif self.moves is None:
+            yield from self._bodies.end(handed, self.begun_at, self.collect(place))
+        else:
+            moves, self.moves = self.moves, None
+            yield from moves.made(
+                lambda beside: self._bodies.end(handed, self.begun_at, self.collect(place), beside)
+            )
+        self._show()
 
-    def returned(self) -> str:
-        key, self.key = self.key, None
+    def _fail(self, handed: Handed) -> Flow[None]:
+        self._drop_moves()
+        inside, self._parked_inside = self._parked_inside, []
+        what = "1 item" if len(inside) == 1 else f"{len(inside):,} items"
+        yield from self._bodies.fail(handed, self.begun_at, f"{what} of a loop in it is parked: {inside[0]}")
+        self._parked += [*handed.keys, *inside]
+
+    def write_rows(self) -> None:
+        """Put the rows of the items that ended last into their files, once they are durable in the journal."""
+        if not self.rows or self.items is None or self.items.grouping:
+            return
+        rows, self.rows = self.rows, []
+        for part in rows:
+            part.writer.append(part)
+
+    def collect(self, place: Here | None) -> str | None:
+        """What the item that ends now says in its entry: the rows that its body has written."""
+        if place is None or not place.rows:
+            return None
+        rows = sinks.output(place.session).place(place.rows)
+        self.rows += rows
+        return sinks.payload(rows)
+
+    def _returned(self) -> Handed:
+        """The body has been left: its scope ends."""
+        handed, self.handed = self.handed, None
+        place, self.place = self.place, None
         current.set_here(self.before)
-        assert key is not None, "a body ends after it began"
-        return key
+        assert handed is not None, "a body ends after it began"
+        assert place is not None, "a body has a place"
+        _running.pop(place, None)
+        return handed
 
-    def finish(self) -> None:
+    # -- the end of the pass -------------------------------------------------------------------------------------
+
+    def finish(self) -> Flow[None]:
+        """The source has come to its end, and so have all bodies."""
         if self.over:
             return
         assert self.items is not None
         assert self.session is not None
-        if self._ahead:
-            raise self.items.another_list(len(self._ahead))
+        yield from self.items.settle()
+        self.settle_sinks(final=self.outer is None or self.outer.rows is None)
+        if self.outer is not None:
+            self.over = True
+            self._pass_on_parked(self.outer)
+            return
         try:
-            drive(self.items.settle(), self.engine, self.session)
-            self.settle_sinks()
-            if self.outer is None:
-                drive(self.session.finish(self.verdict()), self.engine, self.session)
-        except Unwind as signal:
-            raise self._outward(signal) from signal.__cause__
+            if self._once and not self.items.parked:
+                yield from self.session.rest()
+            else:
+                yield from self.session.finish(self._verdict())
         except RunFailed:
             pass  # parked items: said in `leave`, and in the state of the run
         self.over = True
 
-    def settle_sinks(self) -> None:
+    def settle_sinks(self, *, final: bool) -> None:
+        """Bring all rows to the disk; `final` unless more may come of the item around, or of the next pass."""
         self.write_rows()
-        for sink in self._sinks:
-            sink.settle()
+        out = None if self.session is None else self.session.output
+        if out is not None and (final or self.outer is None):
+            out.settle(final=final)
 
-    def verdict(self) -> Outcome:
+    def _verdict(self) -> Outcome:
         """How the pass ended: done, or failed because items are parked."""
         assert self.items is not None
         assert self.session is not None
@@ -175,6 +227,28 @@ class Walk(Generic[T]):
         what = "1 item is" if parked == 1 else f"{parked:,} items are"
         return Outcome(None, RunFailed(run.id, f"{what} parked; `onward show {run.id}` says which"), 0.0, 0.0)
 
+    def _pass_on_parked(self, outer: Here) -> None:
+        """A nested loop with parked items is unfinished, and so is what is around it."""
+        if not self._parked:
+            return
+        around = _running.get(outer)
+        if around is not None:
+            # The item of another loop: it is done again when its loop is, and that goes on now.
+            around._parked_inside += self._parked
+            return
+        what = "1 item is" if len(self._parked) == 1 else f"{len(self._parked):,} items are"
+        error = StepCrashed(
+            f"{what} parked after repeated crashes: {self._parked[0]}; all others are done. "
+            f"Running it again retries what is parked"
+        )
+        for key in self._parked:
+            blame(error, key)
+        raise error
+
+    def _note_parked(self, key: str) -> None:
+        if self.outer is not None:
+            self._parked += [key, *self._bodies.parked_within(key)]
+
     # -- leaving -------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -182,39 +256,55 @@ class Walk(Generic[T]):
         session = self.session
         if session is None or self.items is None:
             return
-        if self.key is not None:
+        self._drop_moves()
+        # Who lets go of this loop now: behind a progress bar it is not the code that asks for items.
+        self._let_go_by = endings.lines_of(sys._getframe(1))
+        if self.handed is not None:
             current.set_here(self.before)
+        if self.place is not None:
+            _running.pop(self.place, None)
         if self.outer is not None:
             return
         try:
             if not self.over and session.unwinding is None:
                 self._give_back(session)
         finally:
-            self.close(session)
+            self._close(session)
+
+    def _drop_moves(self) -> None:
+        moves, self.moves = self.moves, None
+        if moves is not None:
+            moves.dropped()
 
     def _give_back(self, session: Session) -> None:
         assert self.items is not None
-        in_flight = tuple(b for b in session.in_flight() if b.key == self.key)
+        keys = self.handed.keys if self.handed is not None else ()
+        in_flight = tuple(b for b in session.in_flight() if b.key in keys)
         try:
             drive(self.items.settle(), self.engine, session)
-            self.settle_sinks()
+            self.settle_sinks(final=False)
             drive(session.release(), self.engine, session)
         except Unwind:
             return  # the journal or the lease is gone: the next pass continues from what is recorded
         if self.frame is not None and in_flight:
-            endings.left_open(self.engine, session.run, in_flight, self.frame.f_code, self.frame.f_lineno)
+            lines = endings.lines_of(self.frame) | self._let_go_by
+            endings.left_open(self.engine, session.run, in_flight, lines)
 
-    def close(self, session: Session) -> None:
+    def _close(self, session: Session) -> None:
         self.engine.let_go(session)
         self._graceful.__exit__(None, None, None)
         self.session = None
         if self._progress is not None and self.items is not None:
-            self._progress.finish(done=session.done, failed=self.items.parked, complete=self.over)
+            done, failed = session.done, self.items.parked
+            # What is done once, over all passes, is often looked at in vain: that is not worth a line.
+            if not self._once or done > self._kept or failed or not self.over:
+                self._progress.finish(done=done, failed=failed, complete=self.over)
         self.frame = None
 
-    def show(self) -> None:
+    def _show(self) -> None:
         if self._progress is not None and self.session is not None and self.items is not None:
-            self._progress.update(done=self.session.done + 1, failed=self.items.parked)
+            waiting = 1 if self._pack is None else 0  # ended, not counted yet: see `Items.join`
+            self._progress.update(done=self.session.done + waiting, failed=self.items.parked)
 
     def _say_parked(self, key: str) -> None:
         assert self.session is not None
@@ -224,6 +314,12 @@ class Walk(Generic[T]):
             f"item {item} parked after repeated crashes; the pass goes on. Later: onward retry {run.id}"
         )
 
-    def _outward(self, signal: Unwind) -> BaseException:
+    def outward(self, signal: Unwind) -> BaseException:
+        """What the caller of this loop sees of a signal that ended its run."""
         assert self.session is not None
         return signal if self.outer is not None else outward(signal, self.session)
+
+
+def body_at(place: Here) -> Walk[Any] | None:
+    """The loop whose body runs at this place; None elsewhere."""
+    return _running.get(place)

@@ -2,72 +2,50 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onward.api.endings import Graceful
-from onward.api.opening import IfRunning, outward
+from onward.api.opening import outward
+from onward.api.settings import Settings
+from onward.api.work import Work
 from onward.core import limits
-from onward.core.errors import RunFailed, StepCrashed, Unwind, UsageError
+from onward.core.errors import ExecutorBroken, RunFailed, StepCrashed, TooManyFailures, Unwind
 from onward.core.lazily import Lazily
-from onward.core.retry import Policy
 from onward.runtime import observe
-from onward.runtime.drive import drive, drive_async
+from onward.runtime.drive import drive
 from onward.runtime.effects import Outcome
 from onward.runtime.engine import Engine
 from onward.runtime.items import Items
 from onward.runtime.outcomes import recorded_error
-from onward.runtime.session import Session, Unit
+from onward.runtime.remake import holds_files
+from onward.runtime.session import Session
 
 if TYPE_CHECKING:
     import asyncio
 
+    from onward.api.crew import Crew
+    from onward.api.pool import Pool
+    from onward.api.source import Source
     from onward.runtime import progress
 else:
     progress = Lazily("onward.runtime.progress")
     asyncio = Lazily("asyncio")
 
 T = TypeVar("T")
-OnError = Literal["raise", "continue"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure(Generic[T]):
-    """What a map yields for an item that failed for good, with `on_error="continue"`."""
+    """What a map yields for an item that failed for good, with `on_error="continue"`: the item, its key, its error."""
 
     item: T
     key: str
     error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a map runs."""
-
-    concurrency: int
-    on_error: OnError
-    as_completed: bool
-    policy: Policy
-    if_running: IfRunning
-    max_age_s: float | None
-    fresh: bool
-
-    def __post_init__(self) -> None:
-        if type(self.concurrency) is not int or not 1 <= self.concurrency <= limits.MAP_CONCURRENCY:
-            raise UsageError(
-                f"concurrency={self.concurrency!r} is not possible: give a whole number from 1 to "
-                f"{limits.MAP_CONCURRENCY:,}; "
-                f"nothing was started"
-            )
-        if self.on_error not in ("raise", "continue"):
-            raise UsageError(
-                f'on_error={self.on_error!r} is not possible: give "raise" or "continue"; nothing was started'
-            )
 
 
 class _Slot:
@@ -91,28 +69,35 @@ class Window:
         settings: Settings,
         *,
         nested: bool,
+        pool: Pool | None = None,
     ) -> None:
-        self.engine, self.session, self.items, self.fn, self.settings = engine, session, items, fn, settings
+        self.engine, self.session, self.items, self.settings = engine, session, items, settings
         self.nested = nested
         self.complete = self.closed = False
         self.failed = 0
-        self._is_async = inspect.iscoroutinefunction(fn)
         self._slots: deque[_Slot] = deque()
         self._shared: dict[str, Future[Any]] = {}
-        self._ended = threading.Condition()
+        self._ended = threading.Condition(threading.RLock())
         self._open_count = 0
         self._completed: deque[_Slot] = deque()
         self._ahead: deque[Any] = deque()
         self._known = nested or session.done == 0
         self._waker: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._crew: Any = None
+        self._crew: Crew | None = None
         self._graceful = Graceful()
         self._progress = (
-            None if nested else progress.Progress(session.run.name, kept=session.done, total=session.total)
+            None
+            if nested
+            else progress.Progress(
+                session.run.name, kept=session.done, total=session.total, command=session.run.command
+            )
         )
         # After a death with several in flight, or one that left no trace, the first ones run alone: only a crash of a
         # unit that was alone convicts it.
         self._alone = 0 if nested else self._suspects()
+        if nested:
+            session.take_turns()
+        self.work = Work(engine, session, items, fn, settings, self._notify, nested=nested, pool=pool)
 
     def _suspects(self) -> int:
         suspicious = any(b.suspect or b.crashes for b in self.session.begun.values())
@@ -125,7 +110,15 @@ class Window:
         if self._crew is not None:
             self.__exit__(GeneratorExit, GeneratorExit(), None)
 
-    def open(self, crew: Any) -> Window:
+    async def rest(self, *, at_once: bool) -> None:
+        """Begin nothing more; return when what has begun has come to rest, cancelled if `at_once`."""
+        if self._crew is not None and not self.closed:
+            self.work.stop()
+            if at_once:
+                self._crew.cancel()
+            await self._crew.rest()
+
+    def open(self, crew: Crew) -> Window:
         self._crew = crew
         return self
 
@@ -137,7 +130,11 @@ class Window:
         if self.closed:
             return
         self.closed = True
-        self._crew.stop()
+        assert self._crew is not None, "opened before it is entered"
+        # An item that fails, or a consumer that has enough, lets those in flight come to rest: they are not done twice.
+        self.work.stop()
+        self._crew.stop(at_once=not (error is None or isinstance(error, (Exception, GeneratorExit))))
+        self.work.close()
         if self.nested:
             if isinstance(error, Unwind) and self.session.run.state != "running":
                 raise outward(error, self.session) from error.__cause__
@@ -167,6 +164,9 @@ class Window:
                 raise
 
     def verdict_flow(self) -> Any:
+        out = self.session.output
+        if out is not None and (not self.nested or self.session.run.kind == "workflow"):
+            out.settle(final=True)
         return self._verdict() if not self.nested else _nothing()
 
     def _verdict(self) -> Any:
@@ -189,7 +189,10 @@ class Window:
         concurrency = self.settings.concurrency
         if self._alone:
             return self._open_count == 0
-        return self._open_count < 2 * concurrency and len(self._slots) < 2 * concurrency + limits.MAP_BUFFER
+        if self.work.reason is not None or len(self._slots) >= 2 * concurrency + limits.MAP_BUFFER:
+            return False
+        # Items that wait for their keys hold up no others: look ahead, as far as results may pile up.
+        return self._open_count < 2 * concurrency or (self.work.looks_ahead() and not self.ready())
 
     def admit(self, raw: Any) -> None:
         """Take the next item of the source; it waits until it is clear that this is the list of the run."""
@@ -204,6 +207,16 @@ class Window:
         elif len(self._ahead) >= limits.STRANGERS:
             raise self.items.another_list(len(self._ahead))
 
+    async def admit_next(self, source: Source[Any]) -> bool:
+        """As `admit`, from an asynchronous source; False if it has no more items."""
+        try:
+            raw = await source.next()
+        except StopAsyncIteration:
+            self.no_more()
+            return False
+        self.admit(raw)
+        return True
+
     def no_more(self) -> None:
         if self._ahead:
             raise self.items.another_list(len(self._ahead))
@@ -213,7 +226,7 @@ class Window:
         future = self._shared.get(key)
         if future is None:
             if standing == "done" or (standing == "failed" and self._keeps_failures()):
-                future = self._recorded(key)
+                future = self._recorded(item, key)
             else:
                 future = self._begin(item, key)
         slot = _Slot(item, key, future)
@@ -224,10 +237,15 @@ class Window:
     def _keeps_failures(self) -> bool:
         return self.nested or self.settings.on_error == "continue"
 
-    def _recorded(self, key: str) -> Future[Any]:
+    def _recorded(self, item: Any, key: str) -> Future[Any]:
         session = self.session
         entry = session.recorded.get(key) or self.engine.store.outcome(session.run.no, key)
         assert entry is not None, "it was just recognised"
+        if holds_files(entry) and session.unwinding is None:
+            self.items.look_again(
+                entry
+            )  # the crew does, and executes the item again if its files are not there
+            return self._begin(item, key)
         future: Future[Any] = Future()
         if entry.state == "done":
             future.set_result(session.replay(entry))
@@ -237,30 +255,25 @@ class Window:
 
     def _begin(self, item: Any, key: str) -> Future[Any]:
         self.items.recall(key)
-        unit = Unit(key, "item", self.items.name, self.settings.policy, certain_start=self._alone > 0)
+        alone = self._alone > 0
         self._alone = max(0, self._alone - 1)
         with self._ended:
             self._open_count += 1
-        work = self._work_async if self._is_async else self._work
-        future: Future[Any] = self._crew.start(lambda: work(unit, item))
+        assert self._crew is not None, "opened before items are admitted"
+        future = self.work.begin(self._crew, key, item, certain_start=alone)
         self._shared[key] = future
         future.add_done_callback(lambda _: self._end(key))
         return future
-
-    def _work(self, unit: Unit, item: Any) -> Any:
-        value = drive(self.session.perform(unit, self.fn, (item,), {}), self.engine, self.session)
-        self.items.ended(unit.key)
-        return value
-
-    async def _work_async(self, unit: Unit, item: Any) -> Any:
-        value = await drive_async(self.session.perform(unit, self.fn, (item,), {}), self.engine, self.session)
-        self.items.ended(unit.key)
-        return value
 
     def _end(self, key: str) -> None:
         with self._ended:
             self._open_count -= 1
             self._shared.pop(key, None)
+            self._notify()
+
+    def _notify(self) -> None:
+        """Wake the consumer: something has ended, or there is nothing to begin."""
+        with self._ended:
             self._ended.notify_all()
             if self._waker is not None:
                 loop, event = self._waker
@@ -272,6 +285,8 @@ class Window:
         return not self._slots
 
     def ready(self) -> bool:
+        if self.work.reason is not None:
+            return True
         if self.settings.as_completed:
             return bool(self._completed)
         return bool(self._slots) and self._slots[0].future.done()
@@ -294,6 +309,8 @@ class Window:
                 return
 
     def pop(self) -> Any:
+        if self.work.reason is not None:
+            raise self._stopped_early()
         if self.settings.as_completed:
             slot = self._completed.popleft()
             self._slots.remove(slot)
@@ -306,10 +323,21 @@ class Window:
             return slot.future.result()
         if not isinstance(error, Exception) or self.settings.on_error == "raise":
             raise error
+        if isinstance(error, ExecutorBroken):
+            raise error
         self.failed += 1
         if isinstance(error, StepCrashed):
             observe.say(f"item {slot.key} parked after repeated crashes; the pass goes on")
         return Failure(slot.item, slot.key.partition("/")[2], error)
+
+    def _stopped_early(self) -> TooManyFailures:
+        session, why = self.session, self.work.reason
+        assert why is not None, "asked for by the caller"
+        of = f" of {session.total:,}" if session.total is not None else ""
+        kept = f"{session.done:,}{of} {'is' if session.done == 1 else 'are'} done and kept."
+        error = TooManyFailures(session.run.id, session.run.name, why.sentence, kept)
+        error.__cause__ = self.work.cause
+        return error
 
 
 def _nothing() -> Any:

@@ -41,7 +41,7 @@ _NOTHING = object()
 
 
 class Workflow(Generic[P, R]):
-    """A workflow: call it like the function it was made from."""
+    """What `workflow` makes of a function: call it like the function it was made from."""
 
     def __init__(self, fn: Callable[P, R], name: str, max_crashes: int) -> None:
         functools.update_wrapper(self, fn)

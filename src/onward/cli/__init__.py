@@ -12,12 +12,35 @@ _COMMANDS = {
         "onward.cli.status:status",
         "One glance: what runs, how far it is, what failed, what to type.",
     ),
+    "watch": (
+        "onward.cli.watch:watch",
+        "Watch what runs, live: state, progress, rate, time left, who executes it.",
+    ),
     "runs": ("onward.cli.runs:runs", "List runs, newest first."),
     "show": ("onward.cli.show:show", "Show one run: its timeline, attempts and errors."),
+    "failed": (
+        "onward.cli.failed:failed",
+        "List the items of a run that failed or were parked, with their inputs.",
+    ),
+    "replay": (
+        "onward.cli.replay:replay",
+        "Run a recorded workflow again with the code as it is now; no step is executed.",
+    ),
     "retry": ("onward.cli.acts:retry", "Make a failed or stuck run ready to be continued."),
     "cancel": ("onward.cli.acts:cancel", "End a run for good; what it has recorded is kept."),
     "reset": ("onward.cli.acts:reset", "Forget a run's progress, so that its next call starts afresh."),
     "skip": ("onward.cli.acts:skip", "Declare a failed or crashed item as done: it is not tried again."),
+    "rename": (
+        "onward.cli.rename:rename",
+        "Let a moved script or a renamed function continue what its old name began.",
+    ),
+    "export": (
+        "onward.cli.export:export",
+        "Write runs with all that is recorded of them as lines of JSON, for `onward import`.",
+    ),
+    "import": ("onward.cli.export:import_", "Read runs that `onward export` wrote into the journal."),
+    "backup": ("onward.cli.backup:backup", "Copy the journal into FILE while others go on writing to it."),
+    "gc": ("onward.cli.gc:gc", "Remove finished runs that nobody needs any more."),
     "doctor": ("onward.cli.doctor:doctor", "Check the journal and the place where it lies."),
     "demo": ("onward.cli.demo:demo", "See it work: a job of 200 items that you may kill at any moment."),
 }

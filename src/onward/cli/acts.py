@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onward.api import doubts
 from onward.api.journal import Acted, Journal
 from onward.cli import output
 from onward.cli.group import tell
@@ -18,15 +19,25 @@ _run = click.argument("run_id", metavar="RUN")
 
 @click.command()
 @_run
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
 @_json
-def retry(run_id: str, *, as_json: bool) -> None:
+def retry(run_id: str, keys: tuple[str, ...], *, as_json: bool) -> None:
     """Make a failed or stuck run ready to be continued.
 
     What failed will be executed again when RUN is continued; what succeeded is kept. RUN is an id, the start of one,
-    or a name.
+    or a name. With KEYs, as `onward failed RUN` lists them, only these items are. The KEY of an at-most-once step of
+    which nobody knew says that it was not executed: it will be begun again.
     """
     with Journal.existing() as journal:
-        one = journal.retry(run_id)
+        if len(keys) == 1 and doubts.is_step(journal, run_id, keys[0]):
+            one = doubts.free(journal, run_id, keys[0])
+            sentence = f"step {plain(keys[0])} of {_name(one)} will be begun again. Continue the run with: "
+            _report(journal, one, sentence + output.command_text(one.run), as_json=as_json)
+            return
+        doubt = None if keys else output.doubt_of(journal.get(run_id).run)
+        if doubt is not None:
+            raise UsageError(f"nothing was changed: {doubt}")
+        one = journal.retry(run_id, *keys)
         again = _units(one.units, "will be tried again")
         _report(
             journal,
@@ -75,13 +86,24 @@ def reset(run_id: str, *, yes: bool, as_json: bool) -> None:
 @click.command()
 @_run
 @click.argument("key")
+@click.option("--value", metavar="JSON", help="What the step returned, as JSON; for steps only.")
 @_json
-def skip(run_id: str, key: str, *, as_json: bool) -> None:
+def skip(run_id: str, key: str, value: str | None, *, as_json: bool) -> None:
     """Declare a failed or crashed item as done: it is not tried again.
 
-    KEY is as `onward show RUN` lists it.
+    KEY is as `onward show RUN` lists it. A step that failed, or that is in doubt, is done with --value.
     """
     with Journal.existing() as journal:
+        if value is not None:
+            one = doubts.settle(journal, run_id, key, value)
+            sentence = f"step {plain(key)} of {_name(one)} is done with that value. Continue the run with: "
+            _report(journal, one, sentence + output.command_text(one.run), as_json=as_json)
+            return
+        if doubts.is_step(journal, run_id, key):
+            raise UsageError(
+                f"`{plain(key)}` is a step, whose value the program will ask for; nothing was changed. "
+                f"Say what it returned with --value JSON, or --value null."
+            )
         one = journal.skip(run_id, key)
         _report(
             journal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,8 +13,10 @@ import click
 
 from onward.api.journal import Overview
 from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
+from onward.core import codec
+from onward.core.errors import InDoubt, PayloadError
 from onward.core.model import Run
-from onward.core.texts import Failure, failure_of, plain
+from onward.core.texts import Failure, command_in, failure_of, plain
 from onward.runtime.observe import span
 from onward.runtime.progress import left_text
 
@@ -84,9 +87,16 @@ def ago(at: float, now: float) -> str:
     return f"{span(max(0.0, now - at))} ago"
 
 
+def _cursor_text(row: str) -> str:
+    """Where a cursor stands, as the JSON that is recorded."""
+    return plain(json.dumps(json.loads(row).get("value"), ensure_ascii=False), 60)
+
+
 def progress_text(one: Overview) -> str:
     """`61 of 117 (52 %) · 3 failed · 2 min left`."""
     counts = one.counts
+    if one.run.identity.startswith("cursor:"):
+        return "" if one.run.result is None else f"at {_cursor_text(one.run.result)}"
     if one.run.kind == "workflow" and counts.total is None and not counts.done:
         return ""
     parts = [f"{counts.done:,}" if counts.total is None else f"{counts.done:,} of {counts.total:,}"]
@@ -101,13 +111,38 @@ def progress_text(one: Overview) -> str:
     return " · ".join(parts)
 
 
+def rate_text(rate: float | None) -> str:
+    """`12.5/s`, `3.0/min`, or nothing."""
+    if rate is None:
+        return ""
+    return f"{rate:,.1f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min"
+
+
 def command_text(run: Run) -> str:
-    """What to type to continue a run."""
-    return plain(run.command or "", 1_000) or "(call it again from the program it belongs to)"
+    """What to type here to continue a run."""
+    return command_in(run.command, working_folder())
+
+
+def working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
 
 
 def run_failure(run: Run) -> Failure | None:
     return failure_of(run.error)
+
+
+def doubt_of(run: Run) -> InDoubt | None:
+    """The doubt about an at-most-once step that a run is stuck with."""
+    if run.state != "stuck" or run.error is None:
+        return None
+    try:
+        error = codec.decode_error(run.error)
+    except PayloadError:  # a damaged row must not hide the others
+        return None
+    return error if isinstance(error, InDoubt) else None
 
 
 def run_json(one: Overview) -> dict[str, Any]:
@@ -122,8 +157,10 @@ def run_json(one: Overview) -> dict[str, Any]:
         "failed": one.counts.failed,
         "total": one.counts.total,
         "left_s": None if one.left is None else [one.left.low_s, one.left.high_s],
+        "rate": one.rate,
         "resumed": one.resumed,
         "holder": one.holder,
+        "last_sign_at": iso(one.last_sign_at),
         "asked": run.request,
         "created_at": iso(run.created_at),
         "updated_at": iso(run.updated_at),
@@ -142,7 +179,8 @@ def failure_json(failure: Failure | None, *, whole: bool = False) -> dict[str, s
 
 def state_code(one: Overview) -> int:
     """The exit code that stands for a run's state."""
-    if one.state == "done":
+    # A loop waits only where each item is done once, for ever; so does a cursor: nothing of it is unfinished.
+    if one.state == "done" or (one.state == "waiting" and one.run.kind == "loop"):
         return FINISHED
     if one.state in ("failed", "stuck", "cancelled"):
         return FAILED_ITEMS if went_through(one) else FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import click
 
 from onward.api.journal import Journal, Overview
 from onward.cli.group import FAILED, FINISHED, USAGE, tell
-from onward.cli.output import state_code
+from onward.cli.output import command_text, state_code
 from onward.core.errors import JournalError, UsageError
 from onward.core.texts import plain
 from onward.runtime.observe import span
@@ -94,9 +95,9 @@ class Supervisor:
             fresh,
         )
         self._wait = wait
-        self._command = " ".join(["python", *words])
+        self._command = shlex.join(["python", *words])
         target = len(_CALL) if list(words[: len(_CALL)]) == _CALL else 0
-        self._script = " ".join(["python", *words[: target + 1]])
+        self._script = shlex.join(["python", *words[: target + 1]])
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped_by: int | None = None
         self._stop = threading.Event()
@@ -190,7 +191,7 @@ class Supervisor:
             yield journal
 
     def _is_ours(self, one: Overview) -> bool:
-        command = one.run.command or ""
+        command = command_text(one.run)
         return command == self._script or command.startswith(self._script + " ")
 
     def _got_on(self) -> bool:

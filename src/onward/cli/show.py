@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,13 +12,16 @@ import click
 from onward.api.journal import Journal, Overview
 from onward.cli import output
 from onward.cli.status import what_to_type
-from onward.core.keys import SEPARATOR
+from onward.core.keys import NOTES, SEPARATOR
+from onward.core.strip import Stretch, strip
 from onward.core.texts import plain, plain_lines
-from onward.core.timeline import Attempt, Gap, Lease, Mark, Timeline, UnitLine
+from onward.core.timeline import Attempt, Beat, Gap, Lease, Mark, Timeline, UnitLine
 from onward.runtime.observe import span
 
 # Lines of one section; --all shows every one.
 _LINES: Final = 20
+_STRIP: Final = 60
+_STRETCHES: Final[dict[Stretch, str]] = {"worked": "█", "dead": "░", "idle": "·"}
 _ENDS: Final = {
     "open": "is being executed",
     "died": "the process died",
@@ -27,6 +31,7 @@ _ENDS: Final = {
     "suspended": "waits",
     "paused": "paused",
     "diverged": "stopped: the code no longer fits the record",
+    "doubted": "stopped: an at-most-once step is in doubt",
     "cancelled": "cancelled",
 }
 
@@ -73,10 +78,19 @@ def _head(one: Overview, line: Timeline, now: float) -> None:
     if one.state == "running" and one.holder:
         click.echo(f"  executed by {plain(one.holder)}")
     if line.kept.units:
-        kept = f"  kept from earlier leases: {line.kept.units:,} units, {span(line.kept.work_s)} of work"
-        click.echo(kept + (" (of the latest entries)" if line.cut else ""))
+        about = "about " if line.cut else ""
+        kept = (
+            f"  kept from earlier leases: {line.kept.units:,} units, {about}{span(line.kept.work_s)} of work"
+        )
+        repeated = "" if not line.repeated else f"; begun again after a death: {line.repeated:,}"
+        click.echo(kept + repeated)
     if line.dead_s >= 1:
         click.echo(f"  nobody worked on it for {span(line.dead_s)}, because a process had died")
+    if len(line.leases) > 1:
+        drawn = "".join(_STRETCHES[one] for one in strip(line, now=now, width=_STRIP))
+        click.echo(
+            f"  {drawn}  {_STRETCHES['worked']} executed {_STRETCHES['dead']} dead {_STRETCHES['idle']} set aside"
+        )
 
 
 def _leases(line: Timeline, lines: int) -> None:
@@ -129,7 +143,9 @@ def _units(one: Overview, line: Timeline, lines: int, now: float, *, with_traceb
 
 def _done(one: Overview, line: Timeline, lines: int) -> Sequence[UnitLine]:
     """A workflow's steps are its story; the done items of a loop are shown only when all is wanted."""
-    done = tuple(unit for unit in line.units if unit.state in ("done", "skipped"))
+    done = tuple(
+        unit for unit in line.units if unit.state in ("done", "skipped") and not unit.key.startswith(NOTES)
+    )
     return done if one.run.kind == "workflow" or lines == sys.maxsize else ()
 
 
@@ -149,8 +165,16 @@ def _unit(unit: UnitLine, now: float, *, with_traceback: bool) -> None:
     click.echo("  " + "  " * depth + "  ".join(parts))
     if unit.state in ("done", "skipped"):
         return
+    if unit.beats:
+        _beats(unit.beats, now)
     for attempt in unit.attempts:
         _attempt(attempt, with_traceback=with_traceback)
+
+
+def _beats(beats: Sequence[Beat], now: float) -> None:
+    last = beats[-1]
+    count = "1 heartbeat" if last.number == 1 else f"{last.number:,} heartbeats, the last"
+    click.echo(f"      {count} {output.ago(last.at, now)}: {plain(last.details, 200)}")
 
 
 def _attempt(attempt: Attempt, *, with_traceback: bool) -> None:
@@ -187,7 +211,9 @@ def _json(one: Overview, line: Timeline) -> dict[str, Any]:
     return {
         "run": {**output.run_json(one), "error": output.failure_json(failure, whole=True)},
         "kept": {"units": line.kept.units, "work_s": line.kept.work_s},
+        "worked_s": line.worked_s,
         "dead_s": line.dead_s,
+        "repeated": line.repeated,
         "cut": line.cut,
         "leases": [_lease_json(lease) for lease in line.leases],
         "gaps": [_gap_json(gap) for gap in line.gaps],
@@ -227,7 +253,24 @@ def _unit_json(unit: UnitLine) -> dict[str, Any]:
         "due_at": output.iso(unit.due_at),
         "took_s": unit.took_s,
         "attempts": [_attempt_json(attempt) for attempt in unit.attempts],
+        "heartbeats": [_beat_json(beat) for beat in unit.beats],
     }
+
+
+def _beat_json(beat: Beat) -> dict[str, Any]:
+    return {
+        "no": beat.number,
+        "attempt": beat.attempt,
+        "at": output.iso(beat.at),
+        "details": _details(beat.details),
+    }
+
+
+def _details(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # a damaged row must not hide the others
+        return None
 
 
 def _attempt_json(attempt: Attempt) -> dict[str, Any]:

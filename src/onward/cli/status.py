@@ -53,6 +53,9 @@ def _running(found: Sequence[Overview], now: float) -> None:
     ]
     output.table(rows, indent="  ")
     for one in found:
+        if one.said is not None:
+            said = f"{plain(one.said.key, 60)} says {plain(one.said.details, 80)}"
+            click.echo(f"  {plain(one.run.name)}: {said} ({output.ago(one.said.at, now)})")
         if one.state in ("pending", "paused"):
             click.echo(f"  continue {plain(one.run.name)} with: {output.command_text(one.run)}")
 
@@ -87,6 +90,10 @@ def _needs_you(found: Sequence[Overview], now: float) -> None:
 def what_to_type(one: Overview) -> str:
     """What continues a run that needs a person."""
     command = output.command_text(one.run)
+    doubt = output.doubt_of(one.run)
+    if one.state == "stuck" and doubt is not None:
+        if_done, if_not = doubt.commands
+        return f"find out what happened. If it was executed: {if_done}\nif not: {if_not}\nthen: {command}"
     if one.state == "stuck":
         return f"put it right, then type: onward retry {one.run.id}"
     if one.counts.failed:

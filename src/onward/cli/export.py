@@ -1,0 +1,153 @@
+"""`onward export` and `onward import`: whole runs from one journal into another, as a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import click
+
+from onward.api import connect, transfer
+from onward.api.journal import Journal
+from onward.cli import output
+from onward.cli.group import tell
+from onward.core.errors import UsageError
+from onward.core.model import CLOSED, Run
+from onward.core.texts import plain
+from onward.runtime.engine import Engine
+from onward.storage import host
+from onward.storage.open import open_store
+
+_ALL: Final = 1_000_000
+
+
+@click.command()
+@click.argument("run_ids", metavar="RUN...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every run of the journal.")
+@click.option(
+    "--move", is_flag=True, help="Close unfinished runs here, so that they go on where they are imported."
+)
+@click.option(
+    "-o", "--output", "target", metavar="FILE", help="Write to FILE, whole or not at all, instead of stdout."
+)
+def export(run_ids: Sequence[str], target: str | None, *, everything: bool, move: bool) -> None:
+    """Write runs with all that is recorded of them as lines of JSON, for `onward import`.
+
+    RUN is an id, the beginning of one, or a name (its latest run). A copy of an unfinished run arrives closed, so that
+    no two places do the same work; with --move it is closed here and goes on there.
+    """
+    if everything == bool(run_ids):
+        raise UsageError("name the runs to export, or say --all; nothing was written")
+    with Journal.existing() as journal:
+        wanted = [run.id for run in journal.store.runs(limit=_ALL)] if everything else run_ids
+        with _target(target, move=move) as write:
+            runs = transfer.write(journal, wanted, write, move=move)
+    _say_exported(runs, target, move=move)
+
+
+def _say_exported(runs: Sequence[Run], target: str | None, *, move: bool) -> None:
+    unfinished = [run for run in runs if run.state not in CLOSED]
+    where = plain(target, 1_000) if target else "FILE"
+    what = "1 run is" if len(runs) == 1 else f"{len(runs):,} runs are"
+    tell(f"{what} written; read them into another journal with: ONWARD_URL=... onward import {where}")
+    if unfinished and move:
+        tell(
+            f"{_count(unfinished)} closed here; continue there, after the import, with the same command as here"
+        )
+    elif unfinished:
+        tell(
+            f"{_count(unfinished)} unfinished: the copy arrives closed. To let it go on there, export with --move"
+        )
+
+
+def _count(runs: Sequence[Run]) -> str:
+    return f"{plain(runs[0].name)} is" if len(runs) == 1 else f"{len(runs):,} of them are"
+
+
+@contextmanager
+def _target(target: str | None, *, move: bool) -> Iterator[Callable[[bytes], object]]:
+    """Where the lines go; a file takes its place when it is complete and durable."""
+    if target is None:
+        if sys.stdout.isatty():
+            raise UsageError("say where to: onward export RUN > runs.jsonl; nothing was written")
+        with _complaining("the export", move=move):
+            out = sys.stdout.buffer
+            try:
+                yield out.write
+                out.flush()
+            except OSError:
+                # What is buffered cannot be written either; Python would try once more at its end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise
+        return
+    path = Path(target)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with _complaining(plain(target, 1_000), move=move):
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file.write
+                file.flush()
+                host.sync(file.fileno())
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _complaining(what: str, *, move: bool) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        left = (
+            " What was to be moved is closed here: repeat the command, which writes it again." if move else ""
+        )
+        raise UsageError(
+            f"{what} could not be written to its end: {problem.strerror or problem}.{left}"
+        ) from problem
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE", type=click.File("rb"), default="-")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Let unfinished runs go on here although they were only copied: where they come from is no more.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+def import_(file: IO[bytes], *, take_over: bool, as_json: bool) -> None:
+    """Read runs that `onward export` wrote into the journal.
+
+    FILE is `-` for stdin. All of it is checked first; a damaged or half-written one is refused whole. Runs that are
+    here already are left as they are, so importing twice is harmless.
+    """
+    url = connect.resolved(connect.find_url())
+    with Journal(Engine(open_store(url), keeper=False)) as journal:
+        done = transfer.read(journal, file, take_over=take_over)
+        if as_json:
+            rows = [{"id": one.run_id, "name": one.name, "imported": one.fate.value} for one in done]
+            output.emit({"journal": journal.place, "runs": rows})
+            return
+        for one in done:
+            click.echo(f"{plain(one.run_id)}  {plain(one.name)}  {_FATES[one.fate]}")
+        _say_imported(journal, done)
+
+
+_FATES: Final = {
+    transfer.Fate.NEW: "imported",
+    transfer.Fate.CLOSED: "imported as a closed copy: it is unfinished where it comes from",
+    transfer.Fate.KNOWN: "was here already, left as it is",
+}
+
+
+def _say_imported(journal: Journal, done: Sequence[transfer.Imported]) -> None:
+    for one in done:
+        run = journal.get(one.run_id).run
+        if one.fate is transfer.Fate.NEW and run.state not in CLOSED:
+            tell(f"continue {plain(one.name)} with: {output.command_text(run)}")
+    new = sum(one.fate is not transfer.Fate.KNOWN for one in done)
+    tell(f"{new} of {len(done)} runs imported into {journal.place}")

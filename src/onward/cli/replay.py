@@ -1,0 +1,217 @@
+"""`onward replay RUN`: a recorded workflow, run again with the code as it is now, perhaps in a debugger."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pdb
+import sys
+import traceback
+from bdb import BdbQuit
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+import click
+
+from onward.api.journal import Journal
+from onward.api.replay import Played, Program
+from onward.api.replay import replay as replayed
+from onward.cli import output
+from onward.cli.group import FAILED, FINISHED, tell
+from onward.core.texts import failure_of, plain
+from onward.runtime.replay import End, Kind, same_outcome
+
+_OURS: Final = str(Path(__file__).resolve().parents[1]) + os.sep
+# Most variables listed of the place where it stopped.
+_VARIABLES: Final = 30
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("run_id", metavar="RUN")
+@click.option("--script", metavar="FILE", help="The script it belongs to now, if it was renamed or moved.")
+@click.option("--app", metavar="MODULE", help="A module that defines the workflow; it is imported, not run.")
+@click.option("--to", "stop_at", metavar="KEY", help="Stop at this step, as `onward show RUN` lists it.")
+@click.option(
+    "--pdb", "debug", is_flag=True, help="Open the debugger there, or where an error left the function."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+def replay(
+    run_id: str, script: str | None, app: str | None, stop_at: str | None, *, debug: bool, as_json: bool
+) -> None:
+    """Run a recorded workflow again with the code as it is now; no step is executed.
+
+    Steps give what is recorded; where nothing is, the replay ends. Only code between steps runs, and what the script
+    does before it calls the workflow. Nothing is written to the journal. Exits with 1 if the code no longer fits the
+    record.
+    """
+    program = _program(script, app)
+    places: list[str] = []
+    seen: list[str] = []
+    variables: dict[str, str] = {}
+
+    def arrived(key: str, kind: Kind) -> bool:
+        frame = _users(sys._getframe())
+        seen.append(key)
+        if frame is not None:
+            places.append(f"{frame.f_code.co_filename}, line {frame.f_lineno}")
+            variables.update(
+                {name: _shown(value) for name, value in frame.f_locals.items() if name[:2] != "__"}
+            )
+            if debug:
+                click.echo(
+                    f"at {plain(key)}{'' if kind == 'reached' else ', which is not recorded'}", err=True
+                )
+                return _Pdb().open_in(frame)
+        return True
+
+    with Journal.existing() as journal:
+        played = replayed(journal, run_id, program, stop_at=stop_at, arrived=arrived)
+    if stop_at is not None and stop_at not in seen:
+        _say_not_reached(played, stop_at)
+    if isinstance(played.end.error, BdbQuit):
+        click.get_current_context().exit(FINISHED)
+    fits = same_outcome(played.run, played.end) or played.end.kind == "reached"
+    where = places[-1] if places and played.end.error is None else _line_of(played.end.error)
+    if as_json:
+        output.emit(_json(played, where, variables, fits=fits))
+    else:
+        _say(played, where, variables if not debug else {}, fits=fits)
+    if debug and played.end.error is not None and played.end.kind == "raised":
+        _post_mortem(played.end.error)
+    click.get_current_context().exit(FINISHED if fits else FAILED)
+
+
+def _say_not_reached(played: Played, stop_at: str) -> None:
+    near = difflib.get_close_matches(stop_at, played.keys, 1, 0.3)
+    hint = f" Did you mean `{plain(near[0])}`?" if near else ""
+    tell(f"it did not come to `{plain(stop_at)}`.{hint} The keys: onward show {plain(played.run.id)} --all")
+
+
+def _program(script: str | None, app: str | None) -> Program | None:
+    if script is not None:
+        return Program("script", script)
+    return None if app is None else Program("import", app.partition(":")[0], folder=os.getcwd())
+
+
+# -- where the program is -----------------------------------------------------------------------------
+
+
+def _users(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the program itself."""
+    while frame is not None and frame.f_code.co_filename.startswith((_OURS, "<")):
+        frame = frame.f_back
+    return frame
+
+
+def _line_of(error: BaseException | None) -> str:
+    frames = [] if error is None else traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if not frame.filename.startswith((_OURS, "<"))]
+    return f"{users[-1].filename}, line {users[-1].lineno}" if users else ""
+
+
+class _Pdb(pdb.Pdb):
+    """A debugger that does not stop in onward itself."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=["onward", "onward.*"])
+        self.reset()
+
+    def open_in(self, frame: FrameType) -> bool:
+        """Ask for commands in `frame`, as at a breakpoint; whether to end. `next` and `step` go on from there."""
+        self.botframe = _outermost(frame)
+        self.interaction(frame, None)
+        goes_on = self.stopframe is self.botframe and self.stoplineno == -1  # what `continue` leaves
+        if not self.quitting and (self.breaks or not goes_on):
+            above: FrameType | None = frame
+            while above is not None:
+                above.f_trace = self.trace_dispatch
+                above = above.f_back
+            sys.settrace(self.trace_dispatch)
+        return self.quitting
+
+
+def _outermost(frame: FrameType) -> FrameType:
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def _post_mortem(error: BaseException) -> None:
+    """Open the debugger where the error left the program's own code."""
+    frames: list[TracebackType] = []
+    tb = error.__traceback__
+    while tb is not None:
+        if not tb.tb_frame.f_code.co_filename.startswith((_OURS, "<")):
+            frames.append(tb)
+        tb = tb.tb_next
+    chain: TracebackType | None = None
+    for one in reversed(frames):
+        chain = TracebackType(chain, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    if chain is not None:
+        _Pdb().interaction(None, chain)
+
+
+# -- what it came to ----------------------------------------------------------------------------------
+
+
+def _say(played: Played, where: str, variables: Mapping[str, str], *, fits: bool) -> None:
+    run, end = played.run, played.end
+    click.echo(f"{plain(run.name)}  {plain(run.id)}")
+    click.echo(f"  {len(played.keys) - len(played.unused):,} recorded outcomes were used")
+    if played.unused and end.kind in ("returned", "raised"):
+        click.echo(f"  {len(played.unused):,} were not asked for, first {plain(played.unused[0])}")
+    click.echo(f"  {_sentence(played, fits=fits)}" + (f" ({plain(where, 1_000)})" if where else ""))
+    for name, value in [*variables.items()][:_VARIABLES]:
+        click.echo(f"    {plain(name, 60)} = {plain(value, 200)}")
+    if end.kind in ("unrecorded", "raised") and fits and run.state != "done":
+        click.echo(f"  continue it for real: {output.command_text(run)}")
+
+
+def _sentence(played: Played, *, fits: bool) -> str:
+    run, end = played.run, played.end
+    match end.kind:
+        case "returned":
+            value = plain(_shown(end.value))
+            return f"it returned {value}, as recorded" if fits else f"it returned {value}; {_recorded(run)}"
+        case "raised":
+            error = plain(f"{type(end.error).__name__}: {end.error}")
+            return f"it raised {error}, as recorded" if fits else f"it raised {error}; {_recorded(run)}"
+        case "reached":
+            return f"it is at {plain(end.key)}"
+        case "diverged":
+            return plain(str(end.error), 1_000)
+        case "unrecorded":
+            what = f"it comes to {plain(end.key)}, which is not recorded: that would be executed now"
+            return what if fits else f"{what}, although {_recorded(run)}"
+
+
+def _recorded(run: Any) -> str:
+    if run.state == "done":
+        return f"recorded is that it returned {plain(run.result or 'nothing')}"
+    failure = failure_of(run.error)
+    return f"recorded is {failure.line}" if failure else f"recorded is that it is {run.state}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # whatever a class of the user does
+        return f"a {type(value).__qualname__}"
+
+
+def _json(played: Played, where: str, variables: Mapping[str, str], *, fits: bool) -> dict[str, Any]:
+    end: End = played.end
+    return {
+        "run": played.run.id,
+        "fits": fits,
+        "ended": end.kind,
+        "key": end.key or None,
+        "at": where or None,
+        "variables": dict(variables),
+        "error": None if end.error is None else f"{type(end.error).__name__}: {end.error}",
+        "value": None if end.kind != "returned" else _shown(end.value),
+        "used": len(played.keys) - len(played.unused),
+        "unused": played.unused,
+    }
