@@ -122,9 +122,12 @@ def _comment_above(number: int, lines: list[str]) -> str:
 def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            if not command.commands[name].hidden:
-                yield from _commands(f"{path} {name}", command.commands[name])
+        # By the group's own listing: it imports a command only when it is asked for.
+        context = click.Context(command, info_name=path)
+        for name in sorted(command.list_commands(context)):
+            inner = command.get_command(context, name)
+            if inner is not None and not inner.hidden:
+                yield from _commands(f"{path} {name}", inner)
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ collect(2)
     ],
 )
 def test_the_state_of_a_run_as_an_exit_code(cli: Cli, journal: Path, state: str, code: int) -> None:
-    stored(journal, "r-1", state=state)
+    stored(journal, "r-1", state=state, kind="workflow")
     assert cli("show", "r-1", "--exit-code").exit_code == code
     assert cli("show", "r-1").exit_code == 0
 

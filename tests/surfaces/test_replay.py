@@ -1,0 +1,319 @@
+"""`onward replay`: a recorded workflow is run again for looks, and nothing of it is executed or written."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onward.core.decide import acted
+from onward.storage.open import open_store
+from surfaces.conftest import LOOP, Cli, Programs
+
+# What a step does shows in the file `world`: nothing may be added to it by a replay.
+JOB = """
+from dataclasses import dataclass
+
+def world(what):
+    with open("world.txt", "a") as file:
+        file.write(what + "\\n")
+
+@dataclass
+class Page:
+    size: int
+
+@onward.step
+def fetch(n):
+    world(f"fetch {n}")
+    return Page(n)
+
+@onward.step
+def save(total):
+    world(f"save {total}")
+    if not pathlib.Path("mended").exists():
+        raise OSError(f"no room for {total}")
+    return total
+
+@onward.workflow
+def job(n):
+    total = 0
+    for number in onward.each(range(n)):
+        page = fetch(number)
+        total += page.size
+    onward.sleep(0.01)
+    stamp = onward.now()
+    return save(total)
+
+if __name__ == "__main__":
+    print(job(int(sys.argv[1])))
+    world("after")
+"""
+
+
+@pytest.fixture
+def failed(programs: Programs) -> Programs:
+    """A run whose last step failed."""
+    assert programs.run(programs.write(JOB), "3").returncode == 1
+    return programs
+
+
+def replay(programs: Programs, *words: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+    """`onward replay` as a person would type it, and a check that the world and the journal are as before."""
+    before = traces(programs)
+    done = subprocess.run(
+        [sys.executable, "-m", "onward.cli", "replay", *words],
+        cwd=programs.folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert traces(programs) == before, "a replay leaves no trace"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def traces(programs: Programs) -> object:
+    """What was done, and all that is recorded."""
+    world = programs.folder / "world.txt"
+    store = open_store(f"sqlite:///{programs.folder / 'journal.db'}")
+    try:
+        rows = [(run, store.entries(run.no), store.begun(run.no)) for run in store.runs()]
+    finally:
+        store.close()
+    return world.read_text() if world.exists() else "", rows
+
+
+def document(programs: Programs, *words: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(replay(programs, "job", "--json", *words).stdout)
+    return found
+
+
+# -- what it comes to ---------------------------------------------------------------------------------
+
+
+def test_a_failed_run_fails_again_as_recorded_and_says_where(failed: Programs) -> None:
+    done = replay(failed, "job")
+    assert done.returncode == 0
+    assert "it raised OSError: no room for 3, as recorded (job.py, line 33)" in done.stdout
+    assert "continue it for real: python job.py 3" in done.stdout
+
+
+def test_a_finished_run_returns_what_is_recorded(failed: Programs) -> None:
+    (failed.folder / "mended").touch()
+    failed.run("job.py", "3")
+    found = document(failed)
+    assert (found["ended"], found["value"], found["fits"], found["unused"]) == ("returned", "3", True, [])
+
+
+def test_code_that_comes_to_another_result_no_longer_fits(failed: Programs) -> None:
+    (failed.folder / "mended").touch()
+    failed.run("job.py", "3")
+    failed.write(JOB.replace("return save(total)", "return -save(total)"))
+    done = replay(failed, "job")
+    assert done.returncode == 1
+    assert "it returned -3; recorded is that it returned 3" in done.stdout
+
+
+def test_a_changed_argument_is_told_as_the_divergence_it_would_be(failed: Programs) -> None:
+    failed.write(JOB.replace("fetch(number)", "fetch(number + 1)"))
+    done = replay(failed, "job")
+    assert done.returncode == 1
+    assert "no longer matches its record at `each#1/0 > fetch#1`" in done.stdout
+
+
+def test_a_step_that_was_never_done_ends_the_replay_in_front_of_it(failed: Programs) -> None:
+    failed.write(JOB.replace("    return save(total)", "    fetch(99)\n    return save(total)"))
+    done = replay(failed, "job")
+    assert done.returncode == 0, "an unfinished run may go on with something new"
+    assert (
+        "it comes to fetch#1, which is not recorded: that would be executed now (job.py, line 33)"
+        in done.stdout
+    )
+    assert "total = 3" in done.stdout
+
+
+def test_a_finished_run_whose_code_asks_for_more_no_longer_fits(failed: Programs) -> None:
+    (failed.folder / "mended").touch()
+    failed.run("job.py", "3")
+    failed.write(JOB.replace("    return save(total)", "    fetch(99)\n    return save(total)"))
+    assert replay(failed, "job").returncode == 1
+
+
+def test_code_that_catches_everything_still_executes_nothing(failed: Programs) -> None:
+    failed.write(
+        JOB.replace(
+            "    return save(total)",
+            "    for _ in range(3):\n"
+            "        try:\n"
+            "            fetch(99)\n"
+            "        except BaseException:\n"
+            "            pass\n"
+            "    return save(total)",
+        )
+    )
+    assert document(failed)["ended"] == "unrecorded"
+
+
+def test_a_run_that_was_killed_is_followed_into_the_item_it_died_in(programs: Programs) -> None:
+    text = JOB.replace(
+        "        total += page.size",
+        "        if number == 1: os.kill(os.getpid(), 9)\n        total += page.size",
+    )
+    assert programs.run(programs.write(text), "3").returncode == -9
+    programs.write(JOB)
+    found = document(programs)
+    assert (found["ended"], found["key"]) == ("unrecorded", "each#1/2")
+    assert found["variables"] == {"n": "3", "total": "1", "number": "1", "page": "Page(size=1)"}
+
+
+def test_children_branches_and_async_workflows_are_replayed_too(programs: Programs) -> None:
+    text = """
+import asyncio
+def world(what):
+    with open("world.txt", "a") as file:
+        file.write(what + "\\n")
+@onward.step
+async def fetch(n):
+    world(f"fetch {n}")
+    return n
+@onward.workflow
+async def child(n):
+    a = await fetch(n)
+    if n == 2 and not pathlib.Path("mended").exists():
+        os.kill(os.getpid(), 9)
+    return a
+@onward.workflow
+async def job(n):
+    first = await child(1)
+    both = await onward.aio.gather(fetch(10), fetch(11))
+    return first + sum(both) + await child(n)
+asyncio.run(job(2))
+"""
+    assert programs.run(programs.write(text)).returncode == -9
+    (programs.folder / "mended").touch()
+    found = document(programs)
+    assert (found["ended"], found["value"]) == ("returned", "24"), found
+    programs.write(text.replace("    return a\n", "    return a + await fetch(3)\n"))
+    found = document(programs)
+    assert (found["ended"], found["key"]) == ("unrecorded", "child#2 > fetch#2")
+
+
+# -- finding the function -----------------------------------------------------------------------------
+
+
+def test_a_script_that_does_other_work_first_is_not_let_do_it(programs: Programs) -> None:
+    text = JOB.replace(
+        "    print(job(int(sys.argv[1])))",
+        "    for _ in onward.each([1], name='first'): world('first')\n    job(3)",
+    )
+    programs.run(programs.write(text), "3")
+    assert programs.lines("world.txt")[0] == "first"
+    done = replay(programs, "job")
+    assert "as recorded" in done.stdout
+
+
+def test_a_renamed_script_is_named(failed: Programs) -> None:
+    (failed.folder / "job.py").rename(failed.folder / "renamed.py")
+    done = replay(failed, "job")
+    assert done.returncode == 2
+    assert "there is no script job.py" in done.stderr
+    assert "--script FILE" in done.stderr
+    assert "as recorded" in replay(failed, "job", "--script", "renamed.py").stdout
+
+
+def test_a_module_is_imported_and_its_workflow_called_with_the_recorded_arguments(
+    programs: Programs,
+) -> None:
+    text = JOB.replace("return Page(n)", "return n").replace("page.size", "page")
+    programs.run(programs.write(text), "3")
+    programs.write(text, "jobs.py")
+    assert "as recorded" in replay(programs, "job", "--app", "jobs").stdout
+
+
+def test_a_class_that_has_moved_to_another_module_is_told(failed: Programs) -> None:
+    failed.write(JOB, "jobs.py")
+    done = replay(failed, "job", "--app", "jobs")
+    assert done.returncode == 1
+    assert "it raised PayloadError" in done.stdout
+    assert "Page" in done.stdout
+
+
+def test_a_program_without_that_workflow_is_told(failed: Programs) -> None:
+    failed.write("print('nothing here')", "empty.py")
+    done = replay(failed, "job", "--script", "empty.py")
+    assert done.returncode == 2
+    assert "empty.py defines no workflow `job`" in done.stderr
+
+
+def test_a_program_that_fails_before_its_call_is_told_with_its_error(failed: Programs) -> None:
+    failed.write("raise KeyError('no config')", "broken.py")
+    done = replay(failed, "job", "--script", "broken.py")
+    assert done.returncode == 2
+    assert "ended with an error before it came to workflow `job` (KeyError: 'no config')" in done.stderr
+
+
+def test_a_script_that_connects_elsewhere_is_kept_from_it(failed: Programs) -> None:
+    failed.write(JOB.replace("if __name__", "onward.connect('sqlite:///elsewhere.db')\nif __name__"))
+    assert "as recorded" in replay(failed, "job").stdout
+    assert not (failed.folder / "elsewhere.db").exists()
+
+
+def test_a_loop_is_no_workflow(cli: Cli, programs: Programs) -> None:
+    programs.run(programs.write(LOOP))
+    result = cli("replay", "letters")
+    assert result.exit_code == 2
+    assert "is a loop: of its items only the outcomes are recorded" in result.stderr
+    assert "onward show letters-" in result.stderr
+
+
+# -- in the debugger ------------------------------------------------------------------------------------
+
+
+def test_the_debugger_opens_where_the_error_left_the_function(failed: Programs) -> None:
+    done = replay(failed, "job", "--pdb", typed="p ('seen', total, page)\nq\n")
+    assert "-> return save(total)" in done.stdout
+    assert "('seen', 3, Page(size=2))" in done.stdout
+
+
+def test_the_debugger_stops_at_a_step_and_goes_on_from_it(failed: Programs) -> None:
+    typed = "p ('at', number, total)\nn\nn\np ('then', total)\nc\nq\n"
+    done = replay(failed, "job", "--pdb", "--to", "each#1/1 > fetch#1", typed=typed)
+    assert "at each#1/1 > fetch#1" in done.stderr
+    assert "('at', 1, 0)" in done.stdout
+    assert "('then', 1)" in done.stdout
+
+
+def test_without_a_debugger_the_variables_are_listed(failed: Programs) -> None:
+    found = document(failed, "--to", "each#1/2 > fetch#1")
+    assert (found["ended"], found["at"]) == ("reached", "job.py, line 29")
+    assert found["variables"] == {"n": "3", "total": "1", "number": "2", "page": "Page(size=1)"}
+
+
+def test_leaving_the_debugger_ends_the_replay(failed: Programs) -> None:
+    done = replay(failed, "job", "--pdb", "--to", "each#1/1 > fetch#1", typed="q\n")
+    assert done.returncode == 0
+    done = replay(failed, "job", "--pdb", "--to", "each#1/1 > fetch#1", typed="")
+    assert done.returncode == 0
+
+
+def test_a_place_that_is_never_reached_is_told_with_the_nearest_one(failed: Programs) -> None:
+    done = replay(failed, "job", "--to", "each/1 > fetch#1")
+    assert "it did not come to `each/1 > fetch#1`. Did you mean `each#1/1 > fetch#1`?" in done.stderr
+
+
+def test_a_garbled_command_is_told(failed: Programs, journal: Path) -> None:
+    store = open_store(f"sqlite:///{journal}")
+    [run] = store.runs()
+    change = acted(run, "reset", by="test", now=store.now())
+    assert change is not None
+    assert change.after is not None
+    store.commit([change._replace(after=dataclasses.replace(change.after, command="'; rm -rf \x1b[2J"))])
+    store.close()
+    done = replay(failed, "job")
+    assert done.returncode == 2
+    assert "does not tell which program it belongs to" in done.stderr
