@@ -33,8 +33,8 @@ demo: setup ## kill a scraper of every Italian venue again and again (COUNTRY=US
 test: setup ## all tests but those marked `full`, at most 5 minutes on 2 cores
 	$(BIN)/pytest -q -m "not full" -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
-test-full: setup ## all tests
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
+test-full: setup ## all tests, a line each; about half an hour on 2 cores
+	$(BIN)/pytest -v -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 bench: setup ## measure against the targets and their floors
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -59,7 +59,7 @@ check-pyright: setup
 check-generated: setup
 	$(BIN)/python tools/generated.py --check
 check-docs: setup
-	$(BIN)/pytest -q -p no:cacheprovider tests/docs
+	$(BIN)/pytest -q -p no:cacheprovider -m "not slow" tests/docs
 
 format: setup ## format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -9,13 +9,14 @@ from time import perf_counter
 
 import journal
 from floor import Floor
-from row import Row
+from row import NO_TARGET, Row
 
 import onward
 
 _ROUNDS = 5
 _STEPS = 30_000  # of all workflows together, in one round
 _TARGET = 20_000
+_TARGET_SIZE = 1_000
 
 
 @onward.step
@@ -66,7 +67,7 @@ def measure(folder: Path) -> list[Row]:
     floor.batch(_STEPS)
     rows = []
     attempt = 0
-    for size in (100, 1_000):
+    for size in (100, _TARGET_SIZE):
         bare: list[float] = []
         steady: list[float] = []
         whole: list[float] = []
@@ -83,9 +84,9 @@ def measure(folder: Path) -> list[Row]:
                 f"{size:,} concurrent async workflows",
                 f"{median(bare):,.0f} rows/s (one batch insert)",
                 f"{rate:,.0f} steps/s ({median(whole):,.0f} with opening and closing the runs)",
-                f"≥ {_TARGET:,} steps/s",
+                f"≥ {_TARGET:,} steps/s" if size == _TARGET_SIZE else NO_TARGET,
                 rate,
-                _TARGET,
+                _TARGET if size == _TARGET_SIZE else 0,
                 at_least=True,
             )
         )
