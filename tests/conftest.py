@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import settings
@@ -22,6 +22,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
+    """Say what was tried: printed with the test's output, and kept as its property `tally` for summaries."""
+
+    def say(what: object) -> None:
+        print(what)
+        record_property("tally", str(what))
+
+    return say
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,14 +35,3 @@ def server(memory: Path, shim: Path, source: Path) -> Iterator[Server]:
     serving = Server(memory, shim, source)
     yield serving
     serving.close()
-
-
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
-    """Say what was tried: printed with the test's output, and kept as its property `tally` for summaries."""
-
-    def say(what: object) -> None:
-        print(what)
-        record_property("tally", str(what))
-
-    return say

@@ -35,6 +35,8 @@ class Plan:
     name_end: str = ""
     ahead_s: float = 0.0  # how far the clock of this phase is ahead
     lease_s: float = 0.0  # 0: the usual one
+    line: str = ""  # `file:number`: killed at the `visit`-th visit of that line; `*`: all visits are counted
+    visit: int = 0
 
 
 UNDISTURBED: Final = Plan()
@@ -64,7 +66,6 @@ class Server:
 
     def __init__(self, folder: Path, library: Path, source: Path) -> None:
         self.folder = folder
-        self._made = 0
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ONWARD_")},
             "LD_PRELOAD": str(library),
@@ -88,10 +89,7 @@ class Server:
 
     def fresh(self) -> Path:
         """A folder for one point."""
-        self._made += 1
-        made = self.folder / f"point-{os.getpid()}-{self._made}"
-        made.mkdir()
-        return made
+        return Path(tempfile.mkdtemp(prefix="point-", dir=self.folder))
 
     def run(self, folder: Path, scene: str, phase: int, plan: Plan = UNDISTURBED) -> dict[str, Any]:
         """One phase to its end; how it ended."""
@@ -145,6 +143,7 @@ class Tally:
     act: str = "kills"
     tried: int = 0
     kills: int = 0
+    wanted: int = 0  # kills that were planned, where that is told
     calls: int = 0  # that could be killed, in one undisturbed run
     kinds: str = ""  # of these calls
     broken: dict[str, list[str]] = field(default_factory=dict)  # promises, by point
@@ -248,7 +247,8 @@ _ACTIONS: Final = {KILL: "killed", TEAR: "torn", KILL_AFTER: "killed after", STO
 
 
 def chosen(calls: int, share: float, chance: random.Random) -> list[int]:
-    """Numbers from 1 to `calls`, evenly spread."""
+    """Numbers from 1 to `calls`, evenly spread: at least two, if there are as many."""
+    share = max(share, min(1, 2 / max(1, calls)))
     if share >= 1:
         return list(range(1, calls + 1))
     step = 1 / share

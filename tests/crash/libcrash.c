@@ -63,7 +63,14 @@ static int counts(char letter, const char *path) {
 
 // What is to be done with this call: TEAR or KILL_AFTER are left to the caller, who knows the call.
 static int meet_path(char letter, const char *path) {
-  if (!__atomic_load_n(&armed, __ATOMIC_SEQ_CST) || strncmp(path, prefix, prefix_length) != 0) return COUNT;
+  char whole[4096];
+  if (!__atomic_load_n(&armed, __ATOMIC_SEQ_CST)) return COUNT;
+  if (path[0] != '/' && getcwd(whole, sizeof whole)) {  // below the working directory
+    size_t length = strlen(whole);
+    snprintf(whole + length, sizeof whole - length, "/%s", path);
+    path = whole;
+  }
+  if (strncmp(path, prefix, prefix_length) != 0) return COUNT;
   note(letter, path);
   if (!counts(letter, path)) return COUNT;
   if (__atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST) != at) return COUNT;

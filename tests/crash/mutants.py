@@ -1,7 +1,8 @@
 """Bugs that were put into copies of the code on purpose: the harness counts only as long as it catches each of them.
 
-An edit replaces text that must occur exactly once. One that no longer applies is an error, not a pass: then the code
-has changed and the mutant must be written anew, or it would guard nothing.
+An edit replaces text that must occur exactly once in its file, or, if the text has moved, in another one. An edit that
+no longer applies is an error, not a pass: then the code has changed and the mutant must be written anew, or it would
+guard nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from crash.harness import SOURCE
 
 @dataclass(frozen=True)
 class Edit:
-    file: str  # below src/onward
+    file: str  # below src/onward, unless it has moved
     old: str
     new: str
+
+
+# `alone`: no fault is needed, the harness has a program that shows it.
+Judge = Literal["kills", "zombies", "acks", "syncs", "alone", "power", "power in a new directory"]
 
 
 @dataclass(frozen=True)
 class Mutant:
     name: str
-    judge: Literal["kills", "zombies", "acks", "syncs"]  # what must catch it
+    judge: Judge  # what must catch it
     scene: str
     edits: tuple[Edit, ...]
 
@@ -39,14 +44,27 @@ def planted(mutant: Mutant, folder: Path) -> Path:
     copy = Path(tempfile.mkdtemp(prefix="mutant-", dir=folder))
     shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     for edit in mutant.edits:
-        file = copy / "onward" / edit.file
-        text = file.read_text()
-        if text.count(edit.old) != 1:
-            raise NoLongerApplies(
-                f"{mutant.name}: {edit.file} has this text {text.count(edit.old)} times:\n{edit.old}"
-            )
-        file.write_text(text.replace(edit.old, edit.new))
+        file = _place(mutant, edit, copy / "onward")
+        file.write_text(file.read_text().replace(edit.old, edit.new))
     return copy
+
+
+def _place(mutant: Mutant, edit: Edit, product: Path) -> Path:
+    """The file that holds the edit's text exactly once."""
+    named = product / edit.file
+    times = {
+        file: file.read_text().count(edit.old)
+        for file in product.rglob("*")
+        if file.suffix in (".py", ".sql")
+    }
+    found = [file for file, count in times.items() if count]
+    if times.get(named) == 1 or sum(times.values()) == 1:
+        return named if times.get(named) == 1 else found[0]
+    where = ", ".join(f"{times[file]} times in {file.relative_to(product)}" for file in found) or "nowhere"
+    raise NoLongerApplies(
+        f"the mutant `{mutant.name}` must be written anew in tests/crash/mutants.py: the text it changes in "
+        f"{edit.file} should be there once and is there {where}:\n{edit.old}"
+    )
 
 
 _TRANSACTION, _STORE, _DRIVE = "storage/sqlite/transaction.py", "storage/sqlite/store.py", "runtime/drive.py"
@@ -60,9 +78,9 @@ MUTANTS = (
         (
             Edit(
                 "api/walk.py",
-                "        return sinks.payload(self.rows)\n",
-                "        for rows in self.rows:\n            rows.sink.append(rows)\n"
-                "        return sinks.payload(self.rows)\n",
+                "        self.rows += rows\n        return sinks.payload(rows)\n",
+                "        for part in rows:\n            part.writer.append(part)\n"
+                "        return sinks.payload(rows)\n",
             ),
         ),
     ),
@@ -97,15 +115,15 @@ MUTANTS = (
         (
             Edit(
                 "runtime/items.py",
-                "            yield from self.join()\n            session.begun[key] = begun\n",
-                "            yield from self.join()\n            session.begun[key] = begun\n"
+                "            session.applied(answers)\n            session.begun[key] = begun\n",
+                "            session.applied(answers)\n            session.begun[key] = begun\n"
                 '            early = Ended(key, "item", self.name, True, None, None, 1, now)\n'
                 "            session.applied((yield Keep((decide(session.run, early, now=now),))))\n",
             ),
             Edit(
                 "runtime/items.py",
-                "        self._done = yield Later(change)\n",
-                "        self._done = yield Later(change._replace(entries=(), ended=()))\n",
+                "        self._done = yield Later(change, not self.prompt)\n",
+                "        self._done = yield Later(change._replace(entries=(), ended=()), not self.prompt)\n",
             ),
         ),
     ),
@@ -115,16 +133,13 @@ MUTANTS = (
         "chores",
         (
             Edit(
-                "runtime/session.py",
-                "            outcome: Outcome = yield Call(fn, args, kwargs, here)\n",
-                "            early = Outcome(None, None, 0.0, 0.0)\n"
-                "            yield from self.record(unit, None, past, early, ok=True)\n"
-                "            outcome: Outcome = yield Call(fn, args, kwargs, here)\n",
-            ),
-            Edit(
-                "runtime/session.py",
-                "                    yield from self.record(unit, text, past, outcome, ok=True)\n",
-                "",
+                _DRIVE,
+                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
+                "    change = session.ended_straight(unit, past, outcome)\n",
+                "    change = session.ended_straight(unit, past, Outcome(None, None, 0.0, 0.0))\n"
+                "    session.kept(engine.committer.commit(change), change)\n"
+                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
+                "    return outcome.value\n",
             ),
         ),
     ),
@@ -140,10 +155,9 @@ MUTANTS = (
             ),
             Edit(
                 _DRIVE,
-                "                        reply = engine.committer.commit(*changes)\n",
-                "                        engine.committer.later(*changes)\n"
-                "                        seq = session.last_seq\n"
-                "                        reply = [Applied(c.run_no, seq + len(c.entries), None) for c in changes]\n",
+                "        answers = engine.committer.commit(change)\n",
+                "        engine.committer.later(change)\n"
+                "        answers = [Applied(change.run_no, session.last_seq + len(change.entries), None)]\n",
             ),
         ),
     ),
@@ -159,10 +173,9 @@ MUTANTS = (
             ),
             Edit(
                 _DRIVE,
-                "                        reply = await _commit(engine, changes)\n",
-                "                        engine.committer.later(*changes)\n"
-                "                        seq = session.last_seq\n"
-                "                        reply = [Applied(c.run_no, seq + len(c.entries), None) for c in changes]\n",
+                "        answers = await _commit(engine, (change,))\n",
+                "        engine.committer.later(change)\n"
+                "        answers = [Applied(change.run_no, session.last_seq + len(change.entries), None)]\n",
             ),
         ),
     ),
@@ -226,8 +239,106 @@ MUTANTS = (
             ),
             Edit(
                 "storage/guards.py",
-                "    if before is None or (before.owner,",
-                "    if True or (before.owner,",
+                "    if before is None:\n",
+                "    if True:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "record after doing: an item is handed out before its beginning is recorded",
+        "kills",
+        "loop",
+        (
+            Edit(
+                "runtime/items.py",
+                "            answers = yield Keep((decide(session.run, Started(begun), now=now),))\n",
+                "            answers = ()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "no fence: a claim leaves the fence as it was",
+        "kills",
+        "chores",
+        (
+            Edit(
+                "core/decide.py",
+                '        state="running",\n        fence=run.fence + 1,\n',
+                '        state="running",\n        fence=run.fence,\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "one too many of a key: a lane has room for one more than is allowed",
+        "alone",
+        "map_keys",
+        (Edit("core/lanes.py", "lane.running < self._width", "lane.running <= self._width"),),
+    ),
+    Mutant(
+        "effect and record in two transactions: an item, and the cursor that moves with it",
+        "kills",
+        "cursor_with_items",
+        (
+            Edit(
+                "runtime/bodies.py",
+                "            answers = yield Keep((change, *beside))\n",
+                "            answers = [*(yield Keep((change,))), *(yield Keep(tuple(beside)))]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "effect and record in two transactions: the items of a batch",
+        "kills",
+        "batches",
+        (
+            Edit(
+                "runtime/bodies.py",
+                "            items.follow((yield Later(change)), len(handed.keys))\n",
+                "            yield Keep((change._replace(entries=change.entries[:1], ended=change.ended[:1]),))\n"
+                "            rest = change._replace(entries=change.entries[1:], ended=change.ended[1:])\n"
+                "            items.follow((yield Later(rest)), len(handed.keys))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "lost reopen: what had failed is not executed again when the run is called again",
+        "alone",
+        "reopened",
+        (Edit("runtime/engine.py", "tuple(reopen(run))", "()"),),
+    ),
+    Mutant(
+        "effect without intent: an at-most-once step begins before its start is durable",
+        "kills",
+        "once",
+        (
+            Edit(
+                "runtime/care.py",
+                "manner.isolate or manner.at_most_once or unit.certain_start",
+                "manner.isolate or unit.certain_start",
+            ),
+        ),
+    ),
+    Mutant(
+        "in doubt, and executed again: an at-most-once step that was begun is begun once more",
+        "kills",
+        "once",
+        (Edit("runtime/care.py", "self._manner.at_most_once and past.fence:", "False and past.fence:"),),
+    ),
+    Mutant(
+        "in doubt, and forgotten: an async at-most-once step that was begun is begun once more",
+        "kills",
+        "once_async",
+        (Edit("runtime/care.py", "self._manner.at_most_once and past.fence:", "past.crashes > 1:"),),
+    ),
+    Mutant(
+        "memory before disk: a heartbeat that is waited for returns as soon as it is queued",
+        "acks",
+        "heartbeats",
+        (
+            Edit(
+                "runtime/beats.py",
+                "    if wait:\n        session.applied((yield Join(ticket)))\n",
+                "    if wait:\n        ahead.append(ticket)\n",
             ),
         ),
     ),

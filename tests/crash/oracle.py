@@ -25,6 +25,7 @@ _ENDS = {
     "released": "pending",
     "diverged": "stuck",
     "cancelled": "cancelled",
+    "suspended": "waiting",
 }
 
 
@@ -65,9 +66,9 @@ class Moment(NamedTuple):
 # -- reading ------------------------------------------------------------------------------------------
 
 
-def look(folder: Path, *, died: bool) -> Moment:
-    """The present contents of the journal and the logs."""
-    runs, rows, begun, damage = _journal(folder)
+def look(folder: Path, *, died: bool, journal: Path | None = None) -> Moment:
+    """The present contents of the journal (in `folder` unless said otherwise) and the logs."""
+    runs, rows, begun, damage = _journal(folder if journal is None else journal)
     effects, acks, results = (list(_lines(folder / f"{name}.log")) for name in ("effects", "acks", "results"))
     return Moment(died, runs, rows, begun, effects, acks, [line["result"] for line in results], damage)
 
@@ -77,7 +78,7 @@ def _journal(
 ) -> tuple[dict[str, dict[str, Any]], list[Row], list[tuple[str, str]], list[str]]:
     copy = folder / "copy"
     copy.mkdir()
-    for name in ("journal.db", "journal.db-wal"):
+    for name in ("journal.db", "journal.db-wal", "journal.db-journal"):
         if (folder / name).exists():
             shutil.copyfile(folder / name, copy / name)
     db = sqlite3.connect(copy / "journal.db")
@@ -120,13 +121,15 @@ def violations(scene: Scene, moments: list[Moment], folder: Path) -> list[str]:
     """Every promise that was broken on the way through `moments`, a sentence each. The last phase ended undisturbed."""
     found: list[str] = []
     for number, moment in enumerate(moments, 1):
-        found += [f"after phase {number}: {what}" for what in _state(moment)]
-        found += [f"after phase {number}: {what}" for what in _acknowledged(moment)]
-        if scene.begins:
-            found += [f"after phase {number}: {what}" for what in _begun(moment)]
+        found += [f"after phase {number}: {what}" for what in promised(scene, moment)]
     for number, (earlier, later) in enumerate(pairwise(moments), 1):
         found += [f"in phase {number + 1}: {what}" for what in _continued(scene, number, earlier, later)]
     return [*found, *_complete(scene, moments, folder)]
+
+
+def promised(scene: Scene, moment: Moment) -> list[str]:
+    """What is wrong at any moment, whatever ended the process: structure, acknowledged calls, items handed out."""
+    return [*_state(moment), *_acknowledged(moment), *(_begun(moment) if scene.begins else ())]
 
 
 def structure(moment: Moment) -> list[str]:
@@ -214,8 +217,16 @@ def _outcomes(moment: Moment, rows: list[Row]) -> Iterator[str]:
             yield f"entry {row.seq} ({row.state} {row.key}) follows the outcome of its key"
         if row.state == "done":
             finished.add(row.key)
-            if row.kind in ("step", "item", "child") and (row.run, row.key) not in happened:
+            if row.kind in _WORK and not _is_remade(row.key) and (row.run, row.key) not in happened:
                 yield f"{row.kind} {row.key} is recorded as done but was never done"
+
+
+_WORK = ("step", "item", "child")
+
+
+def _is_remade(key: str) -> bool:
+    """Whether it is a unit that was executed again because a file that it had recorded was gone."""
+    return key.rpartition(" > ")[2].startswith("remade#")
 
 
 def _with_outer(key: str) -> list[str]:
@@ -228,7 +239,7 @@ def _acknowledged(moment: Moment) -> Iterator[str]:
     """What the program was told is in the journal, with the value it was told, in every phase. [2, 30, 36]"""
     done = moment.done()
     anywhere = {key for _, key in done}
-    if moment.results and not any(run["state"] == "done" for run in moment.runs.values()):
+    if moment.results and not any(run["state"] in ("done", "waiting") for run in moment.runs.values()):
         yield "the program returned but no run is done"
     for ack in moment.acks:
         row = done.get((ack["run"], ack["key"]))
@@ -266,8 +277,8 @@ def _continued(scene: Scene, phase: int, earlier: Moment, later: Moment) -> Iter
         for row in earlier.rows:
             if kept.get((row.run, row.seq)) != row:
                 yield f"entry {row.seq} ({row.key}) was {row}, and is now {kept.get((row.run, row.seq))}"
-    open_runs = [run["id"] for run in earlier.runs.values() if run["state"] != "done"]
-    if open_runs and len(later.runs) != len(earlier.runs):
+    open_runs = [run["id"] for run in _ending_runs(earlier) if run["state"] != "done"]
+    if open_runs and len(_ending_runs(later)) != len(_ending_runs(earlier)):
         yield f"{open_runs} was not continued, another run was begun"
     yield from _repeats(scene, phase, earlier, later)
 
@@ -296,6 +307,11 @@ def _repeats(scene: Scene, phase: int, earlier: Moment, later: Moment) -> Iterat
             yield f"{key} is charged with {count} crashes after {phase} kills"
 
 
+def _ending_runs(moment: Moment) -> list[dict[str, Any]]:
+    """All runs but those of cursors, which never end."""
+    return [run for run in moment.runs.values() if not run["identity"].startswith("cursor:")]
+
+
 def _attempt(line: dict[str, Any]) -> tuple[str, str, int]:
     return line["run"], line["key"], line["attempt"]
 
@@ -307,17 +323,20 @@ def _complete(scene: Scene, moments: list[Moment], folder: Path) -> Iterator[str
         yield f"the program returned {last.results}, not {scene.result!r}"
     if not last.runs:
         yield "there is no run in the journal"
-    for run in last.runs.values():
-        counts = Counter(row.kind for row in last.of(run["id"]) if row.state == "done")
-        if run["state"] != "done" or dict(counts) != scene.units:
-            yield f"{run['id']} is {run['state']} with {dict(counts)}, not done with {scene.units}"
+    for run in _ending_runs(last):
+        done = [row for row in last.of(run["id"]) if row.state == "done" and not _is_remade(row.key)]
+        counts = Counter(row.kind for row in done)
+        if run["state"] != scene.ends or dict(counts) != scene.units:
+            yield f"{run['id']} is {run['state']} with {dict(counts)}, not {scene.ends} with {scene.units}"
         if run["kind"] == "workflow" and json.loads(run["result"] or "null") != scene.result:
             yield f"{run['id']} has the result {run['result']}"
     if last.begun:
         yield f"{last.begun} still count as begun after the end"
     for attempt, count in Counter(_attempt(line) for line in last.effects if line["at"] == "before").items():
-        if count > len(moments):
+        if count > len(moments) + scene.again:
             yield f"attempt {attempt} ran {count} times in {len(moments)} phases"
+    if scene.also is not None:
+        yield from scene.also(last, folder)
     if scene.rows is not None:
         text = (folder / "rows.jsonl").read_text()
         if [json.loads(line) for line in text.splitlines()] != list(scene.rows):

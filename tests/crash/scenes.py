@@ -1,8 +1,13 @@
-"""What the crash programs must come to, worked out by hand: nothing here knows onward."""
+"""What the crash programs must come to, worked out by hand: nothing here knows onward.
+
+Further capabilities have files of their own, `scenes_NAME.py`; `corpus` collects them. See README.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -10,13 +15,19 @@ from typing import Any
 class Scene:
     """One program and its undisturbed outcome."""
 
-    name: str  # of a function in programs.py
+    name: str  # of a function in programs.py or programs_NAME.py
     result: Any
     units: dict[str, int]  # how many entries of each kind are done in a complete run
     concurrency: int = 1  # how many units of a kind one kill can interrupt
     begins: bool = False  # items are begun durably before they are handed out
     rows: tuple[Any, ...] | None = None  # what rows.jsonl holds at the end
     parallel: bool = False  # the order of its writes is not the same in every run
+    slow: bool = False  # a phase takes a second or so: fewer points of it are tried on every change
+    silent: bool = False  # it does not say which calls have returned to it
+    again: int = 0  # executions that one phase may add to a unit, because its failure was executed again
+    ends: str = "done"  # the state of its run at the end
+    # What else is wrong at the end, a sentence each: given the last moment (see oracle) and the folder.
+    also: Callable[[Any, Path], Iterable[str]] | None = None
 
 
 SCENES = (
@@ -31,7 +42,7 @@ SCENES = (
     Scene("loop_steps", None, {"item": 4, "step": 8}, begins=True),
     Scene("loop_async", None, {"item": 5, "step": 5}, begins=True),
     # Tiny items in groups: what a kill in the middle of a group takes back is the group, by promise.
-    Scene("loop_grouped", None, {"item": 10}, concurrency=10),
+    Scene("loop_grouped", None, {"item": 10}, concurrency=10, silent=True),
     Scene(
         "workflow",
         [10, 20, 30, 50, [1, 2], 60],
@@ -51,4 +62,3 @@ SCENES = (
     Scene("map_threads", [0, 10, 20, 30, 40, 50, 60, 70], {"item": 8}, concurrency=3, parallel=True),
     Scene("map_tasks", [0, 10, 20, 30, 40, 50], {"item": 6, "step": 6}, concurrency=3, parallel=True),
 )
-BY_NAME = {scene.name: scene for scene in SCENES}

@@ -7,8 +7,10 @@ it opens the journal; the parent never opens one. Started with the shim in LD_PR
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -17,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import onward
-from crash import programs
+from crash import corpus, programs, tracer
 from onward.api import connect
+from onward.cli.doctor import doctor
 from onward.core import limits
 from onward.runtime.engine import Engine
 from onward.storage.sqlite.store import SqliteStore
 
+# Not a program: `onward doctor` on the folder's journal.
+DOCTOR = "doctor"
 # No phase works for longer than a second; one that takes this long hangs.
 _HUNG_S = 20
 
@@ -39,8 +44,11 @@ def child(order: dict[str, Any], shim: ctypes.CDLL) -> int:
         limits.LEASE_MARGIN_S = order["lease_s"] / 10  # type: ignore[misc]
     text = [str(order[name]).encode() for name in ("folder", "letters", "name_end")]
     shim.crash_arm(ctypes.c_long(order["at"]), order["action"], *text)
+    lines = tracer.begin(order["line"], order["visit"]) if order["line"] else None
     code = _perform(order, folder)
     shim.crash_disarm()
+    if lines is not None:
+        (folder / f"lines.{order['phase']}").write_text(json.dumps(tracer.end(lines)))
     shim.crash_notes.restype = ctypes.c_char_p
     (folder / f"notes.{order['phase']}").write_bytes(shim.crash_notes())
     (folder / f"count.{order['phase']}").write_text(str(shim.crash_count()))
@@ -52,7 +60,9 @@ def _perform(order: dict[str, Any], folder: Path) -> int:
         if order["ahead_s"] or order["lease_s"]:
             store = SqliteStore(folder / "journal.db", clock=lambda: time.time() + order["ahead_s"])
             connect._engine = Engine(store, lease_s=order["lease_s"] or limits.LEASE_S)
-        programs.world.returned(getattr(programs, order["program"])())
+        if order["program"] == DOCTOR:
+            return int(doctor.main([], standalone_mode=False) or 0)
+        programs.world.returned(corpus.program(order["program"])())
         connect.disconnect()
     except BaseException:
         traceback.print_exc()
@@ -98,7 +108,18 @@ def wait(pid: int) -> dict[str, Any]:
     return {"how": "ended", "pid": pid, "code": os.WEXITSTATUS(status)}
 
 
+def preload() -> None:
+    """Import what programs would import on their way: once, not in each of thousands of children."""
+    for module in pkgutil.walk_packages(onward.__path__, "onward."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in ("asyncio", "concurrent.futures.process", "concurrent.futures.thread", "pyarrow.parquet"):
+        importlib.import_module(name)
+
+
 def serve() -> None:
+    corpus.modules("programs")
+    preload()
     shim = ctypes.CDLL(os.environ.pop("LD_PRELOAD"))
     os.environ["ONWARD_QUIET"] = "1"
     os.umask(0o077)

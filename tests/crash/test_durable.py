@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 
+from crash.corpus import SCENES
 from crash.harness import Server, Tally, story
-from crash.scenes import SCENES, Scene
+from crash.scenes import Scene
 
 pytestmark = [pytest.mark.important]
 # Where nothing runs in parallel, what stands between two lines of the program's logs belongs to the call in between.
-SEQUENTIAL = [scene for scene in SCENES if not scene.parallel and scene.name != "loop_grouped"]
+SEQUENTIAL = [scene for scene in SCENES if not scene.parallel and not scene.silent]
 
 
 def unsynced(server: Server, scene: Scene) -> tuple[int, list[str]]:
@@ -43,7 +44,7 @@ def judged(notes: list[str]) -> tuple[int, list[str]]:
 def test_every_completed_call_was_written_and_synced_before_it_returned(server: Server, scene: Scene) -> None:
     acks, found = unsynced(server, scene)
     print(f"{scene.name}: {acks} completed calls")
-    assert acks > 4
+    assert acks > 2
     assert not found, found
 
 

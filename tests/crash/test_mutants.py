@@ -1,31 +1,78 @@
 """The harness against bugs planted in copies of the code: each must break a promise that the oracle sees."""
 
+import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from crash.corpus import BY_NAME, modules
 from crash.harness import KILL, KILL_AFTER, Plan, Server, Tally, story, sweep
-from crash.mutants import MUTANTS, Edit, Mutant, NoLongerApplies, planted
-from crash.scenes import BY_NAME
+from crash.lines import chart, kill_at
+from crash.mutants import Edit, Mutant, NoLongerApplies, planted
 from crash.test_durable import unsynced
 from crash.test_kills import Tell
 from crash.zombies import haunt
+from power.disk import Policy
+from power.harness import compile_recorder, fail_everywhere, record
 
 pytestmark = [pytest.mark.important]
 
 
+MUTANTS = [mutant for module in modules("mutants") for mutant in module.MUTANTS]
+BY_KILLS = [mutant for mutant in MUTANTS if mutant.judge == "kills"]
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_caught(memory: Path, shim: Path, mutant: Mutant, tell: Tell) -> None:
+    with planted_server(memory, shim, mutant) as (server, source):
+        found = (
+            by_power(memory, server, source, mutant) if "power" in mutant.judge else judged(server, mutant)
+        )
+    tell(f"{mutant.name}: {len(found)} violations, first: {found[:1]}")
+    assert found, f"not caught: {mutant.name}"
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(m, marks=[pytest.mark.full] * (at > 2), id=m.name) for at, m in enumerate(BY_KILLS)],
+)
+def test_a_bug_that_kills_at_system_calls_show_is_caught_by_kills_at_lines_too(
+    memory: Path, shim: Path, mutant: Mutant, tell: Tell
+) -> None:
+    with planted_server(memory, shim, mutant) as (server, _):
+        own = chart(server, BY_NAME[mutant.scene], recovers=False)
+        points = own.points()
+        random.Random(0).shuffle(points)
+        # Those of the changed files first: all of them would be tried in the end, and would take minutes.
+        changed = {edit.file for edit in mutant.edits}
+        points.sort(key=lambda point: point.line.rpartition(":")[0] not in changed)
+        tally = kill_at(server, own, points, 0, until_broken=True)
+    tell(f"{mutant.name}: caught at line {tally.tried} of {len(points)}")
+    assert tally.broken, f"not caught at any of {len(points)} lines: {mutant.name}"
+
+
+@contextmanager
+def planted_server(memory: Path, shim: Path, mutant: Mutant) -> Iterator[tuple[Server, Path]]:
     source = planted(mutant, memory)
     server = Server(memory, shim, source)
     try:
-        found = judged(server, mutant)
+        yield server, source
     finally:
         server.close()
         shutil.rmtree(source)
-    tell(f"{mutant.name}: {len(found)} violations, first: {found[:1]}")
-    assert found, f"not caught: {mutant.name}"
+
+
+def by_power(memory: Path, server: Server, source: Path, mutant: Mutant) -> list[str]:
+    """What a power failure takes away."""
+    place = "" if mutant.judge == "power" else ".onward"
+    story = record(memory, compile_recorder(memory), source, BY_NAME[mutant.scene], place=place)
+    again = None if place else server
+    policies: tuple[Policy, ...] = ("dropped", "torn", "torn")
+    losses = fail_everywhere(story, again, policies=policies, share=1, seed=0, reruns=0.01, until_lost=True)
+    return [one for found in losses.lost.values() for one in found]
 
 
 def judged(server: Server, mutant: Mutant) -> list[str]:
@@ -46,7 +93,11 @@ def judged(server: Server, mutant: Mutant) -> list[str]:
                     f"call {at}",
                     tally,
                 )
-        case "kills":
+        case "alone":
+            tally = Tally(mutant.name)
+            story(server, scene, (), "undisturbed", tally)
+            return [one for found in (*tally.broken.values(), *tally.troubles.values()) for one in found]
+        case _:
             # The undisturbed run is right, which `sweep` checks: it takes a kill to see the bug.
             tally = sweep(server, scene, KILL, share=1, seed=0, until_broken=True)
     return [one for found in tally.broken.values() for one in found]

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from crash.corpus import BY_NAME
 from crash.harness import STOP, Plan, Server
 from crash.oracle import changes, ending_of, look
-from crash.scenes import BY_NAME
 from crash.test_kills import Tell
 from crash.zombies import haunt
 

@@ -30,22 +30,34 @@ class World:
 
     def enter(self, folder: Path, phase: int) -> None:
         """Write to the logs in `folder` from now on."""
-        self._phase = phase
+        self._folder, self._phase = folder, phase
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
         self._effects = os.open(folder / EFFECTS, flags)
         self._acks = os.open(folder / ACKS, flags)
         self._results = os.open(folder / RESULTS, flags)
 
-    def effect(self, *, fails: bool = False) -> Unit:
+    def effect(self, *, fails: bool = False, takes_s: float = 0.0) -> Unit:
         """Do something that cannot be undone, in the step or item that runs now; `fails` leaves it half done."""
         here = onward.current()
         assert here is not None, "effects happen inside of runs"
-        unit = Unit(here.run_id, here.key, here.attempt)
+        return self.effect_of(Unit(here.run_id, here.key, here.attempt), fails=fails, takes_s=takes_s)
+
+    def effect_of(self, unit: Unit, *, fails: bool = False, takes_s: float = 0.0) -> Unit:
+        """The same for a unit that is one of several in a body: an item of a batch."""
         self._write(self._effects, {"at": "before", **unit._asdict()})
         if fails:
             raise ConnectionError(f"attempt {unit.attempt} of {unit.key} fails")
+        if takes_s:
+            time.sleep(takes_s)
         self._write(self._effects, {"at": "after", **unit._asdict()})
         return unit
+
+    def is_first(self) -> bool:
+        """Whether the step that runs now was never executed before, by this process or another."""
+        here = onward.current()
+        assert here is not None, "steps run inside of runs"
+        text = (self._folder / EFFECTS).read_text()
+        return json.dumps(here.key) not in text
 
     def ack(self, key: str, *value: Any, run: str | None = None) -> None:
         """The call behind `key` has returned (`value`) to the program.

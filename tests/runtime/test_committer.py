@@ -255,3 +255,23 @@ def test_a_loop_that_closed_meanwhile_harms_nobody_else(open_committer: Any) -> 
     gate.open.set()
     assert committer.commit(change(2)) == [Applied(2, 20, None)]
     assert disk.durable == [1, 2]
+
+
+def test_a_change_that_is_not_timed_wakes_nobody_and_rides_with_the_next_commit(open_committer: Any) -> None:
+    disk = Disk()
+    committer = open_committer(disk)
+    before = threading.active_count()
+    ticket = committer.later(change(1), timed=False)
+    assert threading.active_count() == before
+    committer.commit(change(2))
+    assert ticket.settled
+    assert disk.batches == [[1, 2]]
+
+
+def test_a_change_that_is_not_timed_is_committed_in_time_once_somebody_watches(open_committer: Any) -> None:
+    disk = Disk()
+    committer = open_committer(disk)
+    ticket = committer.later(change(1), timed=False)
+    committer.watch()
+    until(lambda: ticket.settled)
+    assert disk.batches == [[1]]

@@ -70,6 +70,14 @@ class Grant(NamedTuple):
     until: float
 
 
+class Wish(NamedTuple):
+    """An operator asked the holder of a run to pause or cancel, and was told that this is noted."""
+
+    run_id: str
+    what: str
+    after_seq: int  # the run's last entry at that time
+
+
 @dataclass
 class Log:
     effects: list[Effect] = field(default_factory=list)
@@ -84,6 +92,7 @@ class Log:
         default_factory=dict
     )  # (process, run_id) -> highest fence it lost
     asked: set[str] = field(default_factory=set)  # runs that somebody called for, by id
+    wishes: list[Wish] = field(default_factory=list)
     returned: list[tuple[str, Any]] = field(default_factory=list)  # (run_id, result) as given to a caller
     woke: list[tuple[str, str, float]] = field(default_factory=list)  # (run_id, key, wall) after a sleep
     breaches: list[str] = field(default_factory=list)  # seen while it happened

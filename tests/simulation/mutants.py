@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from onward.api.sinks import recorded
+from onward.api.sinks.jsonl import JsonLines
 from onward.core import codec
+from onward.core import decide as decide_module
 from onward.core.decide import Ended, decide
 from onward.core.model import Answer, Begun, Change, Refused, Run
 from onward.runtime.effects import Call, Flow, Keep, Later, Now, Outcome
@@ -92,9 +97,7 @@ def _record_first(
 
 
 def _without_counting(run: Run, past: Any, *, owner: str, now: float, lease_s: float) -> Change:
-    from onward.core.decide import claimed
-
-    change = claimed(run, past, owner=owner, now=now, lease_s=lease_s)
+    change = decide_module.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
     before = {b.key: b for b in past.begun}
     return change._replace(begun=tuple(b._replace(crashes=before[b.key].crashes) for b in change.begun))
 
@@ -104,6 +107,25 @@ _look_after = Engine.look_after
 
 def _only_tend(self: Engine, sessions: Sequence[Session], renewed: float) -> float:
     return _look_after(self, sessions, self.clock())
+
+
+def _forgetful(run: Run, past: Any, *, owner: str, now: float, lease_s: float) -> Change:
+    change = decide_module.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
+    assert change.after is not None
+    return change._replace(after=replace(change.after, request=None))
+
+
+def _start_silently(self: Session, past: Begun) -> Flow[None]:
+    self.begun[past.key] = past._replace(fence=self.run.fence, begun_at=(yield Now()))
+    yield from self.check()
+
+
+def _trusting(self: JsonLines) -> None:
+    last = recorded.latest(self.engine, self.session, self.name)
+    if last is None:
+        self._begin()
+    else:
+        self.stands_at(last.end, zlib.crc32(last.data, last.crc))
 
 
 def mutants() -> list[Mutant]:
@@ -118,4 +140,7 @@ def mutants() -> list[Mutant]:
         Mutant("record before doing", (Session, "perform", _record_first)),
         Mutant("crash count lost", (engine, "claimed", _without_counting)),
         Mutant("no independent renewal", (Engine, "look_after", _only_tend)),
+        Mutant("wish forgotten", (engine, "claimed", _forgetful)),
+        Mutant("certain start not recorded", (Session, "start_certainly", _start_silently)),
+        Mutant("file not completed", (JsonLines, "open", _trusting)),
     ]

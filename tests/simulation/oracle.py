@@ -13,19 +13,30 @@ from typing import Any
 
 from onward.core.model import Entry, Run
 from simulation.log import Claim, Effect, Log
-from simulation.programs import Program
+from simulation.programs import Program, Rows
+from simulation.sheets import NAME, rows
 from simulation.world import World
 
 # Which mark of a run may follow which.
 _NEXT = {
     None: {"submitted"},
     "submitted": {"claimed"},
-    "claimed": {"claimed", "returned", "raised", "released"},
+    "claimed": {"claimed", "returned", "raised", "released", "paused", "cancelled"},
     "released": {"claimed"},
     "raised": {"claimed"},
+    "paused": {"claimed"},
     "returned": set(),
+    "cancelled": set(),
 }
-_STATE = {"claimed": "running", "returned": "done", "raised": "failed", "released": "pending"}
+_STATE = {
+    "claimed": "running", "returned": "done", "raised": "failed", "released": "pending", "paused": "paused",
+    "cancelled": "cancelled",
+}  # fmt: skip
+# What a wish may lead to. A pause is over when somebody calls again: then the run goes on.
+_GRANTS = {
+    "pause": {"paused", "cancelled", "returned", "raised", "released", "claimed"},
+    "cancel": {"cancelled", "returned"},
+}
 _MAX_ATTEMPTS = 3
 # What kills its process is given up after two deaths that count; up to two more leave no trace that names it.
 _MAX_DEATHS = 4
@@ -86,6 +97,8 @@ class OneRun:
         yield from self._outcomes()
         yield from self._executions()
         yield from self._received()
+        yield from self._wishes()
+        yield from self._file()
         yield from self._end()
 
     # -- structure: 8 to 12 ---------------------------------------------------------------------------
@@ -95,7 +108,7 @@ class OneRun:
             yield f"8: entries are numbered {[e.seq for e in self.rows]}"
         last: str | None = None
         for entry in self.rows:
-            if last == "returned":
+            if last in ("returned", "cancelled"):
                 yield f"9: {entry.key} follows the end of the run"
             if entry.kind == "mark":
                 if entry.name not in _NEXT.get(last, ()):
@@ -146,7 +159,8 @@ class OneRun:
         for grant in self.world.log.grants:
             if grant.run_id == self.run.id:
                 until[grant.fence] = max(until[grant.fence], grant.until)
-        given_back = {e.fence for e in self.rows if e.name in ("released", "raised", "returned")}
+        ends = ("released", "raised", "returned", "paused", "cancelled")
+        given_back = {e.fence for e in self.rows if e.name in ends}
         for fence, claim in self.claims.items():
             held = fence > 1 and fence - 1 not in given_back
             if held and not claim.proven and claim.wall < until[fence - 1]:
@@ -202,7 +216,9 @@ class OneRun:
             yield from (f"24: {key} {which} began {n} times" for which, n in times.items() if n > 1)
             tokens[key] |= {e.token for e in effects}
             deaths = sum(e.deadly for e in effects)
-            if deaths > _MAX_DEATHS:
+            # A pause is a person's act, and the count of leases that came to nothing begins anew.
+            pauses = sum(e.name == "paused" for e in self.rows)
+            if deaths > _MAX_DEATHS + 2 * pauses:
                 yield f"26: {key} killed its process {deaths} times"
         yield from (f"27: {key} has idempotency keys {of}" for key, of in tokens.items() if len(of) > 1)
         if len(set().union(*tokens.values())) != len(tokens):
@@ -235,6 +251,43 @@ class OneRun:
             if found != sorted(found):
                 yield f"32: the code went {keys}, recorded as {found}"
 
+    # -- wishes: 3 ------------------------------------------------------------------------------------------------
+
+    def _wishes(self) -> Iterator[str]:
+        """What an operator was told is noted comes about, once, or is still noted."""
+        wishes = [wish for wish in self.world.log.wishes if wish.run_id == self.run.id]
+        marks = [entry for entry in self.rows if entry.kind == "mark"]
+        for at, wish in enumerate(wishes):
+            came = any(e.seq > wish.after_seq and e.name in _GRANTS[wish.what] for e in marks)
+            if not came and self.run.request != wish.what and not wishes[at + 1 :]:
+                yield f"3: {wish.what} was asked after entry {wish.after_seq} and is forgotten"
+        for what, mark in (("pause", "paused"), ("cancel", "cancelled")):
+            asked = sum(wish.what == what for wish in wishes)
+            granted = sum(entry.name == mark for entry in marks)
+            if granted > asked:
+                yield f"3: {what} was asked {asked} times and granted {granted} times"
+
+    # -- rows in a file: 28 ---------------------------------------------------------------------------------------
+
+    def _file(self) -> Iterator[str]:
+        """Exactly the recorded rows, each of an execution that was recorded, in the file of the latest pass."""
+        if not isinstance(self.program, Rows) or self.run.no != max(r.no for r in self._passes()):
+            return
+        recorded = [json.loads(e.value)["rows"][NAME] for e in self._items() if e.state == "done" and e.value]
+        recorded.sort(key=lambda part: part["at"])
+        wanted = "".join(part["text"] for part in recorded)
+        found = self.program.file.read_text() if self.program.file.exists() else ""
+        if found != wanted and not (self.run.state != "done" and wanted.startswith(found)):
+            yield f"28: the file of a {self.run.state} run holds {rows(found)}, recorded are {rows(wanted)}"
+        executed = {(key, e.value) for key, effects in self.effects.items() for e in effects if e.ended_at}
+        for row in set(rows(wanted)) - executed:
+            yield f"28: the row {row} is recorded and nobody wrote it"
+        if len(rows(wanted)) != sum(e.state == "done" for e in self._items()):
+            yield f"28: {rows(wanted)} are the rows of {len(self._items())} items"
+
+    def _passes(self) -> list[Run]:
+        return [run for run in self.world.journal.runs(limit=-1) if run.identity == self.run.identity]
+
     # -- the end: 35, 44 ----------------------------------------------------------------------------------------
 
     def _end(self) -> Iterator[str]:
@@ -244,6 +297,8 @@ class OneRun:
             again = self.run.kind == "loop"  # who called it once more found it over, and began another pass
             if not again and not self.world.log.breaches:
                 yield f"44: the run is {self.run.state} and nobody calls it any more"
+            return
+        if self.run.state == "cancelled":
             return
         outcomes = {e.key: _outcome(e) for e in self.rows if e.state in ("done", "failed")}
         result = None if self.run.result is None else json.loads(self.run.result)

@@ -155,7 +155,7 @@ class Line:
         kept = {no for no, _ in held}
         for no, session in self._process.engine.sessions.items():
             if no not in kept:
-                self._fence(session.run.id, session.run.fence)
+                self.fenced(session.run.id, session.run.fence)
         return held
 
     def register(self, owner: Owner) -> None:
@@ -233,14 +233,12 @@ class Line:
             if isinstance(answer, Refused):
                 if answer.reason == "fence" and change.run_no in self._world.held:
                     self._world.log.counts["refused stale writes"] += 1
-                    if not change.entries:
-                        continue  # it rode along, nobody waits for its answer
-                    self._fence(self._world.held[change.run_no][0], change.fence)
                 continue
             self._world.log.heard.update(seqs)
             if change.after is not None and change.after.owner == self._process.engine.owner:
                 self._process.confirmed = max(self._process.confirmed, sent_at)
 
-    def _fence(self, run_id: str, fence: int) -> None:
+    def fenced(self, run_id: str, fence: int) -> None:
+        """The process has heard that its lease is lost."""
         fenced = self._world.log.fenced
         fenced[self._process.name, run_id] = max(fence, fenced.get((self._process.name, run_id), 0))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from onward.api.opening import obtain
@@ -13,6 +16,7 @@ from onward.core.errors import (
     AlreadyRunning,
     JournalBroken,
     JournalError,
+    RunConflict,
     RunFailed,
     StepCrashed,
     Unwind,
@@ -22,6 +26,7 @@ from onward.runtime.current import Here
 from onward.runtime.effects import Outcome
 from onward.runtime.items import Items
 from simulation.processes import LEASE_S, Code, Process
+from simulation.sheets import Sheet, opened
 from simulation.usercode import POISONED, STEP, BodyFailed, UserCode
 
 Values = Generator[float, None, Any]
@@ -52,12 +57,14 @@ class Program:
                     self.over = True
                     return
                 yield from self._call(process)
+            except RunConflict:
+                world.log.counts["files found changed"] += 1
             except AlreadyRunning:
                 world.log.counts["found running"] += 1
             except JournalBroken:
                 world.kill(process)  # it ends with an error; another process is started
                 yield float("inf")
-            except (JournalError, Unwind, RunFailed, BodyFailed):
+            except (JournalError, Unwind, RunFailed, BodyFailed, StepCrashed):
                 world.log.counts["calls that failed"] += 1
 
     @property
@@ -65,7 +72,7 @@ class Program:
         return f"{self.kind}:{self.name}"
 
     def is_over(self, run: Run) -> bool:
-        return run.state == "done"
+        return run.state in ("done", "cancelled")
 
     def _call(self, process: Process) -> Values:
         self.passes += 1
@@ -97,6 +104,9 @@ class Program:
     def body(self, code: UserCode, here: Here) -> Values:
         raise NotImplementedError
 
+    def close(self) -> None:
+        """The story is over."""
+
     # -- what must come of it, by the oracle's reading of the journal ---------------------------------------
 
     def misses(self, outcomes: Mapping[str, Any], result: Any) -> str | None:
@@ -117,7 +127,7 @@ class Order(Program):
         got["charge#1"] = yield from code.step(here, "charge", lasts_s=3, fails=0.4)
         got["now#1"] = yield from code.now(here)
         yield from code.sleep(here, 8)
-        got["ship#1"] = yield from code.step(here, "ship", got["charge#1"])
+        got["ship#1"] = yield from code.step(here, "ship", got["charge#1"], certain=True)
         try:
             yield from code.step(here, "refuse", fails=1.0)
         except BodyFailed as error:
@@ -212,6 +222,7 @@ class Venues(Program):
     def execute(self, code: UserCode) -> Values:
         session = code.session
         session.total = len(self.items)
+        sheet = yield from self.sheet(code)
         items = Items(
             code.process.engine,
             session,
@@ -222,9 +233,24 @@ class Venues(Program):
             nested=False,
             flush_s=self.flush_s,
         )
-        yield from walk(code, items, self.items, lambda place, item: self.visit(code, place, item))
+        try:
+            yield from walk(code, items, self.items, lambda place, item: self.visit(code, place, item), sheet)
+        except Unwind:
+            if (
+                session.unwinding is None
+            ):  # asked to stop: what is recorded so far is settled, then it is granted
+                yield from code.drive(items.settle())
+                if sheet is not None:
+                    sheet.put()
+                yield from code.drive(session.release())
+            raise
         parked = RunFailed(session.run.id, "parked") if items.parked else None
         yield from code.drive(session.finish(Outcome(None, parked, 0.0, 0.0)))
+
+    def sheet(self, code: UserCode) -> Generator[float, None, Sheet | None]:
+        """Where items write their rows, if they write any."""
+        return None
+        yield
 
     def visit(self, code: UserCode, place: Here, item: str) -> Values:
         if item in "ab":
@@ -233,10 +259,14 @@ class Venues(Program):
             yield from code.die()
 
     def is_over(self, run: Run) -> bool:
-        return run.state == "done" or (run.state == "failed" and self.poison in self.items)
+        return super().is_over(run) or (run.state == "failed" and self.poison in self.items)
 
     def misses(self, outcomes: Mapping[str, Any], result: Any) -> str | None:
-        keys = [key.removeprefix("each/").partition("~")[0] for key in outcomes if " > " not in key]
+        keys = [
+            key.removeprefix("each/").partition("~")[0]
+            for key in outcomes
+            if key.startswith("each/") and " > " not in key
+        ]
         return None if Counter(keys) == Counter(self.items) else f"items {self.items}, recorded {keys}"
 
 
@@ -249,7 +279,24 @@ class Tiny(Venues):
         yield code.world.chance.uniform(0, 1.5)
 
 
-def walk(code: UserCode, items: Items, given: Sequence[str], visit: Any) -> Values:
+class Rows(Venues):
+    """A loop whose items write a row each: recorded with the item, put into the file after that."""
+
+    def __init__(self, name: str, chance: random.Random) -> None:
+        super().__init__(name, chance)
+        self.file = Path(mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "rows.jsonl"
+
+    def sheet(self, code: UserCode) -> Generator[float, None, Sheet | None]:
+        sheet = yield from opened(code, self.file)
+        return sheet
+
+    def close(self) -> None:
+        shutil.rmtree(self.file.parent)
+
+
+def walk(
+    code: UserCode, items: Items, given: Sequence[str], visit: Any, sheet: Sheet | None = None
+) -> Values:
     """What a `for` over `onward.each` does."""
     for item in given:
         key, standing = items.take(item)
@@ -264,15 +311,22 @@ def walk(code: UserCode, items: Items, given: Sequence[str], visit: Any) -> Valu
             assert here is not None
         else:
             continue
+        if sheet is not None:
+            sheet.put()
         again = standing == "done"
-        effect = None if again else code.begin_effect(key, here.attempt)
+        certain = not items.flush_s
+        effect = None if again else code.begin_effect(key, here.attempt, certain=certain)
         began_at = code.world.wall()
         yield code.world.latency()
         yield from visit(here, item)
         if effect is not None:
             effect.ended_at = code.world.at
-            yield from code.drive(items.end(key, began_at))
+            row = None if sheet is None else sheet.collect(effect)
+            yield from code.drive(items.end(key, began_at, row))
     yield from code.drive(items.settle())
+    if sheet is not None:
+        yield code.world.latency()
+        sheet.put()
 
 
 def some(chance: random.Random) -> list[Program]:
@@ -283,5 +337,6 @@ def some(chance: random.Random) -> list[Program]:
         ("poisoned", Poisoned),
         ("venues", Venues),
         ("tiny", Tiny),
+        ("rows", Rows),
     ]
     return [sort(name, chance) for name, sort in chance.sample(sorts, 3)]

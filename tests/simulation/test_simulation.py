@@ -24,7 +24,10 @@ from simulation.world import World
 SEEDS = 200
 CHUNK = 50
 # A run in which one of these never happened has shown nothing.
-MUST_HAPPEN = ("kills", "pauses", "stolen leases", "refused stale writes", "lost answers", "delayed commits")
+MUST_HAPPEN = (
+    "kills", "pauses", "stolen leases", "refused stale writes", "lost answers", "delayed commits", "wishes",
+    "certain beginnings",
+)  # fmt: skip
 
 Clock = Callable[[], float]
 Opener = Callable[[Clock], Store]

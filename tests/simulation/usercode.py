@@ -11,7 +11,7 @@ from typing import Any
 
 from onward.core import codec
 from onward.core.errors import JournalError, StepCrashed, Stopped
-from onward.core.model import Answer, Change
+from onward.core.model import Answer, Change, Refused
 from onward.core.retry import Policy
 from onward.runtime.current import Here
 from onward.runtime.effects import Call, Flow, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
@@ -53,13 +53,18 @@ class UserCode:
         lasts_s: float = 0.0,
         fails: float = 0.0,
         poisons: bool = False,
+        certain: bool = False,
         policy: Policy = STEP,
     ) -> Generator[float, None, Any]:
-        """A step whose body takes `lasts_s`, raises with probability `fails`, or kills its process."""
-        unit = Unit(here.scope.next(name), "step", name, policy, codec.fingerprint(given))
+        """A step whose body takes `lasts_s`, raises with probability `fails`, or kills its process.
+
+        A `certain` one begins only after its beginning is recorded.
+        """
+        fingerprint = codec.fingerprint(given)
+        unit = Unit(here.scope.next(name), "step", name, policy, fingerprint, certain_start=certain)
 
         def body(place: Here) -> Code:
-            effect = self.begin_effect(place.key, place.attempt)
+            effect = self.begin_effect(place.key, place.attempt, certain=certain)
             yield self.world.chance.uniform(0, lasts_s)
             if poisons:
                 effect.deadly = True
@@ -118,7 +123,7 @@ class UserCode:
 
     # -- what the world sees --------------------------------------------------------------------------
 
-    def begin_effect(self, key: str, attempt: int) -> Effect:
+    def begin_effect(self, key: str, attempt: int, *, certain: bool) -> Effect:
         session, process = self.session, self.process
         token = session.seed(f"idempotency/{key}").hex()
         safe_until = process.confirmed + LEASE_S
@@ -135,8 +140,21 @@ class UserCode:
         fenced = self.world.log.fenced.get((process.name, session.run.id), 0)
         if fenced >= session.run.fence:
             self.world.log.breaches.append(f"18: {key} of {session.run.id} began after its lease was lost")
+        if certain:
+            self._intended(key, attempt)
         self.world.log.effects.append(effect)
         return effect
+
+    def _intended(self, key: str, attempt: int) -> None:
+        """The journal knows of this very attempt, unless another process has it by now."""
+        run = self.session.run
+        self.world.log.counts["certain beginnings"] += 1
+        known = [(b.attempt, b.fence) for b in self.world.journal.begun(run.no) if b.key == key]
+        held = self.world.held[run.no][1] == run.fence
+        if held and known != [(attempt, run.fence)]:
+            self.world.log.breaches.append(
+                f"21: attempt {attempt} of {key} began, recorded as begun is {known}"
+            )
 
     def die(self) -> Code:
         """The code kills its own process."""
@@ -178,7 +196,7 @@ class UserCode:
                     case Now():
                         reply = world.wall()
                     case Later(change):
-                        reply = engine.committer.later(change)
+                        reply = self._later(change)
                     case Join(ticket):
                         yield world.latency()
                         reply = yield from self._join(ticket)
@@ -187,7 +205,7 @@ class UserCode:
                         reply = self.session.woken.is_set()
                     case Reconfirm():
                         yield world.latency()
-                        reply = self._reconfirm()
+                        reply = engine.reconfirm(self.session)
         except StopIteration as stop:
             return stop.value
 
@@ -211,7 +229,7 @@ class UserCode:
         committer = self.process.committer
         try:
             if not self.asynchronous:
-                return committer.commit(*changes)
+                return self._heard(committer.commit(*changes))
             job, settled = self.world.current, []
             assert job is not None
 
@@ -223,7 +241,13 @@ class UserCode:
             committer.submit(changes, loop, notify)
             while not settled:
                 yield float("inf")
-            return settled[0].result()
+            return self._heard(settled[0].result())
+        except JournalError as error:
+            raise self._broken(error) from error
+
+    def _later(self, change: Change) -> Ticket:
+        try:
+            return self.process.committer.later(change)
         except JournalError as error:
             raise self._broken(error) from error
 
@@ -231,15 +255,15 @@ class UserCode:
         try:
             while self.asynchronous and not ticket.settled:
                 yield self.world.latency()
-            return self.process.committer.wait_for(ticket)
+            return self._heard(self.process.committer.wait_for(ticket))
         except JournalError as error:
             raise self._broken(error) from error
 
-    def _reconfirm(self) -> bool:
-        try:
-            return self.process.engine.reconfirm(self.session)
-        except JournalError as error:
-            raise self._broken(error) from error
+    def _heard(self, answers: list[Answer]) -> list[Answer]:
+        """Now the session knows: on its way from the thread that commits, an answer takes its time."""
+        if any(isinstance(answer, Refused) and answer.reason == "fence" for answer in answers):
+            self.process.store.fenced(self.session.run.id, self.session.run.fence)
+        return answers
 
     def _broken(self, error: JournalError) -> BaseException:
         return self.session.unwind(Stopped(str(error)), cause=error)

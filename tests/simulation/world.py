@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from onward.core.model import Request
 from onward.storage import Store
-from simulation.log import Log
+from simulation.log import Log, Wish
 from simulation.mutants import Mutant
 from simulation.processes import LEASE_S, Code, Killed, Process
 
@@ -21,6 +22,7 @@ EPOCH = 1_700_000_000.0
 NEVER = float("inf")
 # Everything is over this long after the last fault: leases run out, retries come, the longest step lasts 25 s.
 HEALING_S = 600.0
+WISHES: tuple[Request, ...] = ("pause", "pause", "cancel")
 
 
 @dataclass
@@ -85,6 +87,8 @@ class World:
         self.journal = open_journal(self.wall)
         self.programs = programs(self.chance)
         self.current: Job | None = None
+        if self.chance.random() < 0.4:
+            self.add(self._operate(), None)
         for number in range(3):
             own = [p for at, p in enumerate(self.programs) if at % 3 != number]
             self.boot(f"p{number}", own)
@@ -106,6 +110,19 @@ class World:
                 return name
             rest -= probability
         return None
+
+    def _operate(self) -> Code:
+        """Somebody who asks the holders of runs to pause or to cancel; a paused run goes on when it is called again."""
+        while not self.healed:
+            yield self.chance.uniform(3, 25)
+            running = [run for run in self.journal.runs(limit=-1) if run.state == "running"]
+            if not running:
+                continue
+            run, what = self.chance.choice(running), self.chance.choice(WISHES)
+            after_seq = self.journal.last_seq(run.no)
+            if self.journal.request(run.no, what):
+                self.log.counts["wishes"] += 1
+                self.log.wishes.append(Wish(run.id, what, after_seq))
 
     # -- processes ----------------------------------------------------------------------------------
 
@@ -279,4 +296,6 @@ class World:
                 job.code.close()
             except (Killed, RuntimeError):
                 continue
+        for program in self.programs:
+            program.close()
         self.journal.close()

@@ -34,7 +34,7 @@ def atomic_write(path: Path, data: Any = _BLOCK, /, *, mode: str = "w", encoding
             return onward.atomic_write(onward.numbered("batch", ".json"), json.dumps(batch))
 
         with onward.atomic_write("report.csv") as file:     # mode="wb" for bytes
-            file.write("name,total\n")
+            file.write("name,total\\n")
         report = file.recorded
 
     `data` is bytes, or text that is written in `encoding` with its line ends as they are. Without it, a block writes to

@@ -14,7 +14,7 @@ from onward.api.consumers import refuse_eager, refuse_running_ahead
 from onward.api.ever import checked_once, from_first_new, ledger
 from onward.api.identity import checked_name, checked_options, loop_name
 from onward.api.opening import IfRunning, obtain, obtain_async, wanted
-from onward.api.source import Numbered, checked_source, own_key
+from onward.api.source import PROMPT, Numbered, checked_source, own_key
 from onward.api.walk import Walk
 from onward.api.workflow import result_of
 from onward.core import limits
@@ -188,6 +188,7 @@ class Each(Generic[T]):
         walk = self.nested(place) if place is not None else self.entered(self._obtain(), frame)
         if walk.over:
             return
+        walk.expect_promptly(type(source) in PROMPT)
         try:
             for raw in source:
                 for item in walk.admit(raw):

@@ -36,6 +36,13 @@ _TABLES: Final = {
 }
 
 
+_IN_MEMORY: Final[tuple[Iterable[object], ...]] = (
+    [], (), "", range(0), range(1 << 70), {}, {}.values(), {}.items(), set[int](),
+)  # fmt: skip
+# Iterators over what is in memory: the next item comes at once, or never.
+PROMPT: Final = frozenset(type(iter(source)) for source in _IN_MEMORY)
+
+
 def checked_source(items: Any, what: str) -> None:
     """Refuse what cannot be looped over, or gives something else than what one would expect."""
     kind = type(items)

@@ -75,6 +75,11 @@ class Walk(Generic[T]):
             )
             self._kept = session.done
 
+    def expect_promptly(self, prompt: bool) -> None:  # noqa: FBT001
+        """Whether the source gives its items without any wait."""
+        if self.items is not None:
+            self.items.prompt = prompt
+
     # -- recognising ---------------------------------------------------------------------------------------
 
     def admit(self, raw: T) -> Iterable[T]:
@@ -101,7 +106,10 @@ class Walk(Generic[T]):
         if self._pack is not None:
             return self._pack.add(item, key, standing)
         replaying = standing == "done" and self.items.replays(key)
-        return (Handed(item, (key,), key, replaying),) if standing == "new" or replaying else ()
+        if standing == "new" or replaying:
+            return (Handed(item, (key,), key, replaying),)
+        self.engine.committer.watch()  # the item before may wait for the start of one that is far away
+        return ()
 
     def rest(self) -> Iterable[Handed]:
         """What is to be handed out when the source has come to its end."""

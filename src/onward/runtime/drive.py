@@ -95,8 +95,8 @@ def drive(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  
                         reply = engine.committer.commit(*changes)
                     case Now():
                         reply = engine.store.now()
-                    case Later(change):
-                        reply = engine.committer.later(change)
+                    case Later(change, timed):
+                        reply = engine.committer.later(change, timed=timed)
                     case Join(ticket):
                         reply = engine.committer.wait_for(ticket)
                     case Wait(seconds):
@@ -127,8 +127,8 @@ async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
                         reply = await _commit(engine, changes)
                     case Now():
                         reply = engine.store.now()
-                    case Later(change):
-                        reply = engine.committer.later(change)
+                    case Later(change, timed):
+                        reply = engine.committer.later(change, timed=timed)
                     case Join(ticket):
                         reply = await asyncio.to_thread(engine.committer.wait_for, ticket)
                     case Wait(seconds):

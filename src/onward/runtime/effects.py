@@ -29,9 +29,13 @@ class Keep(NamedTuple):
 
 
 class Later(NamedTuple):
-    """Hand a change over to ride with the next commit; the reply is a Ticket."""
+    """Hand a change over to ride with the next commit; the reply is a Ticket.
+
+    Not `timed` where that commit is certain to come at once: the committer then need not watch the time for it.
+    """
 
     change: Change
+    timed: bool = True
 
 
 class Join(NamedTuple):

@@ -49,6 +49,7 @@ class Items:
         self.duplicates: Duplicates = duplicates or ("again" if key is None else "skip")
         self.parked = 0
         self.weight = 1  # how many items end together
+        self.prompt = False  # whether the source gives the next item without any wait
         self._done: Any = None  # the ticket of the item that ended last
         self._buffer: list[Entry] = []
         self._marked: list[str] = []  # those of them whose start marker was written
@@ -188,7 +189,7 @@ class Items:
         if self.flush_s:
             yield from self._buffer_up(key, change, now)
             return
-        self._done = yield Later(change)
+        self._done = yield Later(change, not self.prompt)
         self.left(key)
 
     @property

@@ -135,17 +135,30 @@ class Committer:
                 self._hand_over()
                 self._leading = True  # last: interrupted before it, whoever comes next leads
 
-    def later(self, *changes: Change, within_s: float = limits.JOIN_S) -> Ticket:
-        """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up."""
+    def later(self, *changes: Change, within_s: float = limits.JOIN_S, timed: bool = True) -> Ticket:
+        """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up.
+
+        Whoever says that they are not `timed` makes that next commit at once, or calls `watch` if it does not come.
+        """
         ticket = Ticket(changes, self._clock() + within_s)
         with self._mutex:
             self._refuse_if_unusable()
             self._later.append(ticket)
-            if self._dozing or self._service is None:
-                self._ensure_service()
-                self._bell.notify()
-                self._dozing = False  # last: interrupted before it, the next one rings once more
+            if timed:
+                self._ring()
         return ticket
+
+    def watch(self) -> None:
+        """See to it that what waits is committed when its time is up, whether or not another commit comes."""
+        if self._later and (self._dozing or self._service is None):
+            with self._mutex:
+                self._ring()
+
+    def _ring(self) -> None:
+        if self._dozing or self._service is None:
+            self._ensure_service()
+            self._bell.notify()
+            self._dozing = False  # last: interrupted before it, the next one rings once more
 
     def wait_for(self, ticket: Ticket) -> list[Answer]:
         """Block until a ticket of `later` is durable; commits it now if nobody does."""
