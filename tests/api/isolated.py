@@ -155,6 +155,33 @@ def breeds(path: str) -> str:
 
 
 @onward.step(isolate=True)
+def daemonises(path: str) -> str:
+    """Starts a process that leaves its group and its parent, as browsers and servers do."""
+    started = (
+        "import subprocess as s, sys; print(s.Popen(['sleep', '60'], start_new_session=True, stdout=-3).pid)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", started], capture_output=True, check=True, start_new_session=True
+    )
+    log(path, told.stdout.decode().strip())
+    return "left it behind"
+
+
+@onward.step(isolate=True, backoff=0)
+def loses_stdout(path: str, how: str) -> str:
+    """Does its work, and then has nowhere to print to."""
+    log(path, "worked")
+    if how == "closed":
+        sys.stdout.close()
+    elif how == "gone":
+        sys.stdout = None  # type: ignore[assignment]
+    else:
+        print("x", end="")
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    return "worked"
+
+
+@onward.step(isolate=True)
 def sleeps(path: str, seconds: float = 60) -> str:
     log(path, str(os.getpid()))
     time.sleep(seconds)

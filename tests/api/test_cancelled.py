@@ -12,6 +12,7 @@ import pytest
 import onward
 from api.lives import Fate, Killed, entries, finish_writing, outcomes
 from onward.api import connect
+from onward.storage import committer
 
 calls: list[Any] = []
 
@@ -73,6 +74,40 @@ def test_a_step_that_was_recorded_while_it_was_cancelled_gives_its_value_and_the
         asyncio.run(main())
     assert got == ["one"]
     assert outcomes() == {"quick#1": "done"}
+
+
+def test_a_step_whose_outcome_came_in_the_moment_of_its_cancellation_gives_its_value_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Answered and then cancelled before it went on, it was cancelled live, and a replay had its value."""
+    got: list[Any] = []
+    running: list[asyncio.Task[Any]] = []
+
+    @onward.workflow(name="job")
+    async def job() -> None:
+        got.append(await quick("one"))
+        got.append(await quick("two"))
+
+    notify = committer._notify
+
+    def answered(tickets: Any) -> None:
+        notify(tickets)
+        if any(e.key == "quick#1" for ticket in tickets for c in ticket.changes for e in c.entries):
+            running[0].cancel()
+
+    monkeypatch.setattr(committer, "_notify", answered)
+
+    async def main() -> None:
+        running.append(asyncio.ensure_future(job()))
+        await running[0]
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert got == ["one"]
+    assert outcomes() == {"quick#1": "done"}
+    asyncio.run(job())
+    assert got == ["one", "one", "two"]
+    assert calls == ["one", "two"]
 
 
 def test_a_cancelled_step_is_not_blamed_for_a_later_death() -> None:

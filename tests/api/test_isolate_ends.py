@@ -171,6 +171,21 @@ def test_what_a_step_started_ends_with_it(tmp_path: Path) -> None:
     assert gone(int(pid))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+def test_what_has_left_its_group_ends_with_the_step_too(tmp_path: Path) -> None:
+    """A browser that a step had started in a session of its own went on for ever after a timeout."""
+    assert ran(lambda: isolated.daemonises(str(tmp_path / "log"))) == "left it behind"
+    [pid] = logged(tmp_path / "log")
+    assert gone(int(pid))
+
+
+@pytest.mark.parametrize("how", ["closed", "gone", "full"])
+def test_a_step_that_cannot_print_any_more_keeps_its_outcome(tmp_path: Path, how: str) -> None:
+    """It was executed, counted as crashed because its output could not be flushed, and executed twice more."""
+    assert ran(lambda: isolated.loses_stdout(str(tmp_path / "log"), how)) == "worked"
+    assert logged(tmp_path / "log") == ["worked"]
+
+
 # -- the parent's end ---------------------------------------------------------------------------------
 
 

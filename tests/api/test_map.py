@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import pytest
 
 import onward
 from api.lives import Killed, die, outcomes, runs, the_run
 from api.steps import calls
+from onward.api.crew import Threads
 
 
 def double(number: int) -> int:
@@ -325,3 +327,45 @@ def test_a_waiting_map_does_not_pretend_to_have_no_results() -> None:
     thread.join()
     assert first == [0, 2, 4]
     assert sorted(calls) == [0, 1, 2]
+
+
+def test_results_that_are_dropped_before_the_first_was_asked_for_do_not_keep_the_run() -> None:
+    """`zip([], onward.map(...))` asks for an iterator and never for a result: the run was leased for that iterator and
+    stayed so until the process ended, so that the next call got AlreadyRunning.
+    """
+    results = onward.map(double, [1, 2], name="m")
+    assert list(zip([], results, strict=False)) == []
+    assert list(onward.map(double, [1, 2], name="m")) == [2, 4]
+
+
+def test_interrupted_once_more_while_it_waits_a_map_gives_its_run_back_when_all_has_come_to_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second Ctrl-C ended the wait for the threads and with it the way to the end of the lease: in a notebook the
+    run was AlreadyRunning until the kernel was restarted.
+    """
+    may_end, in_body = threading.Event(), threading.Event()
+    stop, interruptions = Threads.stop, [KeyboardInterrupt()]
+
+    def interrupted(crew: Threads, *, at_once: bool) -> None:
+        if interruptions:
+            raise interruptions.pop()
+        stop(crew, at_once=at_once)
+
+    def work(number: int) -> int:
+        if number:
+            in_body.set()
+            assert may_end.wait(10)
+        return number
+
+    monkeypatch.setattr(Threads, "stop", interrupted)
+    results: Any = iter(onward.map(work, range(2), name="m", concurrency=2))
+    assert (next(results), in_body.wait(10)) == (0, True)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())
+    with pytest.raises(onward.AlreadyRunning):
+        list(onward.map(work, range(2), name="m"))
+    may_end.set()
+    (rest,) = [thread for thread in threading.enumerate() if thread.name == "onward-rest"]
+    rest.join(10)
+    assert list(onward.map(double, range(2), name="m")) == [0, 1], "both were done by then"

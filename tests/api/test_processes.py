@@ -73,6 +73,10 @@ def test_an_exception_that_ends_the_program_counts_against_its_item(tmp_path: Pa
     began = [run(job) for _ in range(3)]
     assert [one.stdout.split() for one in began] == [["a", "b"], ["b"], ["c"]]
     assert "ConnectionError: no route" in began[0].stderr
+    assert "item b parked after repeated failures, the last one ConnectionError: no route" in began[2].stderr
+    shown = python("-m", "onward.cli", "failed", "job.py:main", cwd=tmp_path, ONWARD_URL="").stdout
+    assert "has ended the program 2 times, the last time with ConnectionError: no route" in shown
+    assert "died" not in shown, "nothing died, and a person would look for what killed it"
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import gc
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import onward
-from api.lives import Killed, die, environment, outcomes, python, runs, told, write_script
+from api.lives import Killed, die, environment, outcomes, python, runs, taken_over, told, write_script
 from onward.api import connect
 
 
@@ -164,6 +165,51 @@ def test_several_cursors_move_with_one_item() -> None:
     assert (standing("a"), standing("b")) == (102, 20)
 
 
+def test_an_item_is_not_recorded_without_its_move_when_somebody_takes_the_cursor_meanwhile() -> None:
+    """The item's record and the move were two changes of one commit, of which each had its own guard: a cursor whose
+    lease was lost after it was looked at left the item done and the cursor where it stood.
+    """
+    last = onward.cursor("pages", start=0)
+    with pytest.raises(onward.RunError, match="was taken over"):
+        for page in onward.each([1, 2, 3], name="loop"):
+            last.advance(page)
+            if page == 2:
+                taken_over(next(run for run in runs() if run.name == "cursor pages").id)
+    assert last._held is not None
+    assert last._held.value == 1, "in memory it stands where it stands on the disk"
+    loop = next(run for run in runs() if run.name == "loop")
+    assert outcomes(loop) == {"each/1": "done"}
+    assert (loop.state, [one.key for one in connect.engine().store.begun(loop.no)]) == ("pending", ["each/2"])
+
+
+def test_a_workflow_does_not_record_a_move_that_was_not_made() -> None:
+    @onward.workflow
+    def sync() -> None:
+        last = onward.cursor("orders", start=0)
+        taken_over(next(run for run in runs() if run.name == "cursor orders").id)
+        last.advance(5)
+
+    with pytest.raises(onward.RunError, match="was taken over"):
+        sync()
+    run = next(run for run in runs() if run.name != "cursor orders")
+    assert outcomes(run) == {"cursor:orders#1": "done"}
+
+
+def test_with_grouped_commits_an_item_that_moved_a_cursor_is_no_longer_in_flight() -> None:
+    """Its start marker stayed in memory and was written a second after the item was done: every item of the loop was
+    in flight for ever, and a death of the process was blamed on all of them.
+    """
+    last = onward.cursor("pages", start=0)
+    for page in onward.each([1, 2, 3], name="loop", flush_ms=10):
+        last.advance(page)
+        assert [one.key for one in next(iter_loops()).in_flight()] == [f"each/{page}"]
+
+
+def iter_loops() -> Iterator[Any]:
+    """The sessions of the loops of this process."""
+    return (one for one in connect.engine().sessions.values() if one.run.identity.startswith("loop:"))
+
+
 def test_it_does_not_move_inside_steps_and_maps() -> None:
     last = onward.cursor("pages", start=0)
 
@@ -302,7 +348,7 @@ def test_what_was_said_before_a_signal_is_kept(number: int, tmp_path: Path) -> N
     after = python(reader, cwd=tmp_path)
     assert int(after.stdout) in (last, last + 1)
     status = python("-m", "onward.cli", "status", cwd=tmp_path).stdout
-    assert "waiting" in status, status
+    assert "cursor orders" in status, status
     assert "needs you" not in status
 
 

@@ -273,3 +273,29 @@ def test_two_watchers_at_once_do_not_do_the_same(tmp_path: Path) -> None:
         first.communicate()
     assert python(script, cwd=tmp_path).stdout.split() == ["a", "b"]
     assert python(script, cwd=tmp_path).stdout == ""
+
+
+def test_what_is_done_once_has_no_length_although_its_passes_have() -> None:
+    """The length of the first pass stayed: after the second one `onward status` said `6 of 3 (200 %)`."""
+    once(["a", "b", "c"])
+    once(["d", "e", "f"])
+    (run,) = runs()
+    assert (run.done, run.total) == (6, None)
+
+
+@pytest.mark.parametrize("key", ["stat", "hash"])
+def test_a_file_that_disappears_after_it_was_looked_at_is_still_known_by_what_it_was(
+    tmp_path: Path, key: Any
+) -> None:
+    """A continued pass looks some items ahead; one of them that was gone when its turn came ended the loop with a bare
+    FileNotFoundError, and a file was read twice with key="hash".
+    """
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    source = onward.files(tmp_path, key=key)
+    paths = list(source)
+    keys = [source.recognise(path) for path in paths]
+    for path in paths:
+        path.unlink()
+    assert [source.recognise(path) for path in paths] == keys
+    assert list(source) == []

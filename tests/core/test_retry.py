@@ -99,6 +99,12 @@ def test_a_long_row_of_failures_does_not_overflow(attempt: int) -> None:
     assert delay(policy, attempt) == 60
 
 
+def test_who_wants_no_delay_gets_none_however_often_it_fails() -> None:
+    """From the 1,025th attempt on it was a minute: nothing times infinity is not a number."""
+    policy = Policy(max_attempts=10**10, backoff_s=0, backoff_max_s=60, jitter=False)
+    assert delay(policy, 5_000) == 0
+
+
 def test_even_absurd_policies_give_a_finite_delay() -> None:
     policy = Policy(max_attempts=10**10, backoff_s=1e300, backoff_max_s=60, factor=1e9, jitter=False)
     got = delay(policy, 10**6)

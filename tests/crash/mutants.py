@@ -281,8 +281,8 @@ MUTANTS = (
         (
             Edit(
                 "runtime/bodies.py",
-                "            answers = yield Keep((change, *beside))\n",
-                "            answers = [*(yield Keep((change,))), *(yield Keep(tuple(beside)))]\n",
+                "            answers = yield Keep((change._replace(beside=beside),))\n",
+                "            answers = yield Keep((change,))\n            yield Keep(beside)\n",
             ),
         ),
     ),

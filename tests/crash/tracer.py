@@ -32,6 +32,7 @@ class Lines:
         self.every = line == EVERY
         file, _, number = line.rpartition(":")
         self.file, self.number, self.visit = file, 0 if self.every else int(number), visit
+        self._pid = os.getpid()  # what it forks off is not what is to die
         self.seen: Counter[tuple[str, int]] = Counter()
         self._visits = count(1)  # counts without a lock: one call in C
         self._holds: dict[CodeType, bool] = {}
@@ -53,8 +54,8 @@ class Lines:
         """A line is about to be executed."""
         if self.every:
             self.seen[code.co_filename, number] += 1
-        elif number == self.number and next(self._visits) == self.visit:
-            os.kill(os.getpid(), signal.SIGKILL)
+        elif number == self.number and os.getpid() == self._pid and next(self._visits) == self.visit:
+            os.kill(self._pid, signal.SIGKILL)
             signal.pause()
 
 

@@ -69,6 +69,7 @@ def record(
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     trace = folder / f"trace-{os.getpid()}"
+    trace.unlink(missing_ok=True)
     order: dict[str, object] = {
         "folder": str(root),
         "trace": str(trace),

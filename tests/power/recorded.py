@@ -43,10 +43,10 @@ def _tidy_now_and_then() -> None:
     limits.WAL_PAGES = 40  # type: ignore[misc]
     effect, times = programs.world.effect, iter(range(1_000_000))
 
-    def tidying(*, fails: bool = False) -> object:
+    def tidying(**how: Any) -> object:
         if next(times) % 3 == 2:
             connect.engine().store.tidy()
-        return effect(fails=fails)
+        return effect(**how)
 
     programs.world.effect = tidying  # type: ignore[assignment,method-assign]
 

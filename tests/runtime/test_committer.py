@@ -275,3 +275,43 @@ def test_a_change_that_is_not_timed_is_committed_in_time_once_somebody_watches(o
     committer.watch()
     until(lambda: ticket.settled)
     assert disk.batches == [[1]]
+
+
+def test_waiting_for_one_ticket_leaves_all_in_the_order_in_which_they_came(open_committer: Any) -> None:
+    """The one that was waited for went behind the others: of two heartbeats the older was recorded last."""
+    gate = Gate()
+    disk = Disk(gate)
+    committer = open_committer(disk)
+    with ThreadPoolExecutor(2) as pool:
+        leading = pool.submit(committer.commit, change(1))
+        assert gate.reached.wait(SOON_S)
+        older = committer.later(change(2), within_s=60)
+        committer.later(change(3), within_s=60)
+        waiting = pool.submit(committer.wait_for, older)
+        until(lambda: not committer._later)
+        gate.open.set()
+        leading.result(SOON_S)
+        assert waiting.result(SOON_S) == [Applied(2, 20, None)]
+    committer.flush()
+    assert disk.durable == [1, 2, 3]
+
+
+def test_what_is_handed_over_at_the_last_moment_before_closing_is_committed_too(
+    open_committer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service thread ended first, and the ticket was never settled."""
+    disk = Disk()
+    committer = open_committer(disk)
+    committer.wait_for(committer.later(change(1)))  # there is a service thread
+    flush = committer.flush
+    late: list[Ticket] = []
+
+    def flush_and_go_on() -> None:
+        flush()
+        late.append(committer.later(change(2)))
+
+    monkeypatch.setattr(committer, "flush", flush_and_go_on)
+    committer.close()
+    assert late[0].settled
+    assert disk.durable == [1, 2]
+    monkeypatch.undo()

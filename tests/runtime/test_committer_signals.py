@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dis
 import linecache
 import signal
@@ -115,3 +116,36 @@ def test_a_signal_at_any_line_of_a_commit_loses_neither_the_commit_nor_the_commi
             break
     assert points > 30
     assert struck > 20
+
+
+def test_an_event_loop_hears_a_signal_once_that_came_during_a_commit() -> None:
+    """It was woken when the signal came and once more when it was raised anew: one SIGTERM counted as two."""
+    heard: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, heard.append, 1)
+        committer = Committer(Disk(lambda batch: signal.raise_signal(signal.SIGTERM)))
+        committer.commit(change(1))
+        await asyncio.sleep(0.05)
+        loop.remove_signal_handler(signal.SIGTERM)
+        committer.close()
+
+    asyncio.run(main())
+    assert heard == [1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF], ids=lambda n: n.name)
+def test_a_limit_of_processor_time_that_raises_during_a_commit_does_not_break_the_committer(
+    number: signal.Signals,
+) -> None:
+    """What the handler raised was taken for a fault of the store, and raised for ever after."""
+    before = signal.signal(number, _terminate)
+    committer = Committer(Disk(lambda batch: signal.raise_signal(number) if batch == 1 else None))
+    try:
+        with pytest.raises(_Terminated):
+            committer.commit(change(1))
+        assert committer.commit(change(2)) == [Applied(2, 20, None)]
+    finally:
+        signal.signal(number, before)
+        committer.close()

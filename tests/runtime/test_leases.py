@@ -216,3 +216,13 @@ def test_a_request_to_another_run_asks_nothing_of_ours(
     journal.request(other.run.no, "cancel")
     keep(engine, clock, seconds=0.25)
     assert (session.asked, other.asked) == (None, "cancel")
+
+
+def test_a_renewal_just_after_a_run_has_ended_does_not_take_it_for_lost(
+    engine: Engine, session: Session, clock: Clock
+) -> None:
+    """A run that was being paused said it had been taken over, if the keeper came between its commit and its end."""
+    drive(session.release(), engine, session)
+    keep(engine, clock, seconds=15)
+    assert session.unwinding is None
+    engine.let_go(session)

@@ -273,6 +273,8 @@ class OneRun:
         """Exactly the recorded rows, each of an execution that was recorded, in the file of the latest pass."""
         if not isinstance(self.program, Rows) or self.run.no != max(r.no for r in self._passes()):
             return
+        if self.run.state != "done" and not any(e.state == "done" for e in self._items()):
+            return  # the file may not be opened yet, and then it is that of the pass before
         recorded = [json.loads(e.value)["rows"][NAME] for e in self._items() if e.state == "done" and e.value]
         recorded.sort(key=lambda part: part["at"])
         wanted = "".join(part["text"] for part in recorded)

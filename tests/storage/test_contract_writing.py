@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from onward.core.errors import JournalError
-from onward.core.model import Applied, Change, Owner, Progress, Request, RunState
+from onward.core.model import Applied, Change, Owner, Progress, Refused, Request, RunState
 from onward.storage import Store
 from storage.conftest import Clock
 from storage.rows import a_run, begun, entry, keys, opened, reason, record, recorded
@@ -84,6 +84,24 @@ def test_a_change_under_an_old_fence_is_refused_and_leaves_no_trace_while_the_ot
     assert keys(store, two) == ["b"]
     assert store.begun(two.no) == []
     assert store.run("two") == two
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "in a batch"])
+def test_changes_beside_each_other_are_written_together_or_not_at_all(store: Store, alone: bool) -> None:
+    """An item was recorded without the cursor that moves with it, if the cursor's lease was lost in between."""
+    one, two, third = opened(store, "one"), opened(store, "two", fence=5), opened(store, "third")
+    company = [] if alone else [Change(third.no, 1, (entry("c"),))]
+    moved = Change(two.no, 5, after=replace(two, result="7"))
+    both = Change(one.no, 1, (entry("a"),), ended=("a",), beside=(moved,))
+    assert reason(store.commit([both._replace(fence=9), *company])[0]) == "fence"
+    refused = store.commit([both._replace(beside=(moved._replace(fence=4),))])[0]
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.run_no) == ("fence", two.no)
+    assert (keys(store, one), store.run("two")) == ([], two)
+    assert store.commit([both])[0] == Applied(one.no, 0, None)
+    again = store.commit([both._replace(beside=(moved._replace(after=replace(two, result="8")),))])
+    assert reason(again[0]) == "key"
+    assert (keys(store, one), store.run("two")) == (["a"], replace(two, result="7"))
 
 
 def test_a_change_of_a_run_that_does_not_exist_is_refused(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onward.core import limits
 from onward.core.errors import JournalBusy, JournalError
 from onward.core.model import Change, Owner
-from onward.storage.sqlite import files, owners
+from onward.storage.sqlite import files, forks, owners
 from onward.storage.sqlite.store import SqliteStore
 from storage import processes
 from storage.rows import entry, keys, opened, recorded
@@ -407,3 +407,42 @@ def test_a_closed_store_refuses_everything_with_a_sentence(tmp_path: Path) -> No
     ):
         with pytest.raises(JournalError, match="is closed"):
             use()
+
+
+def test_of_two_threads_that_fork_at_once_neither_lets_go_for_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first to have forked released the locks that the second had just taken: it forked in a transaction."""
+    resting = threading.Event()
+
+    class Slow:
+        """A lock whose release lets the other thread take it and go on before the next line."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def acquire(self, timeout: float) -> bool:
+            return self.lock.acquire(timeout=timeout)
+
+        def release(self) -> None:
+            self.lock.release()
+            resting.wait(10)
+
+    class Store:
+        locks = (Slow(),)
+
+    store = Store()
+    monkeypatch.setattr(forks, "_open", [store])
+    forks._rest()
+
+    def fork() -> None:
+        forks._rest()
+        resting.set()
+
+    second = threading.Thread(target=fork)
+    second.start()
+    forks._go_on()
+    second.join(20)
+    assert store.locks[0].lock.locked()
+    store.locks[0].lock.release()
+    forks._held.clear()

@@ -444,6 +444,61 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on_when_there_is_ro
     assert f"{len(acknowledged)} recorded steps kept" in ended.stderr
 
 
+LONG, UNREADABLE = "x" * 300, "\udcff"
+PLACES = ["", "/", ".", "job.py/x", LONG, f"{LONG}/x", UNREADABLE]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("words", [["backup"], ["export", "--all", "-o"]])
+def test_a_place_that_cannot_be_written_to_is_answered_with_a_sentence(
+    project: Path, words: list[str], place: str
+) -> None:
+    if words[0] == "export" and place == UNREADABLE:
+        pytest.skip("a file can be called so")
+    before = sorted(project.iterdir())
+    ended = onward(*words, place, cwd=project)
+    assert ended.returncode in (2, 75), told(ended)
+    assert "Traceback" not in ended.stderr
+    assert sorted(project.iterdir()) == before, "nothing half-written is left"
+    goes_on(project)
+
+
+@pytest.mark.parametrize("place", ["sqlite:////", f"sqlite:///{LONG}.db", f"sqlite:///{UNREADABLE}.db"])
+@pytest.mark.parametrize("command", ["status", "doctor", "gc"])
+def test_a_journal_that_cannot_be_is_answered_with_a_sentence(
+    project: Path, command: str, place: str
+) -> None:
+    ended = python("-m", "onward.cli", command, cwd=project, ONWARD_URL=place)
+    assert ended.returncode in (5, 75), told(ended)
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["run", LONG], ["runs", "--name", UNREADABLE], ["show", "a", "\x1b]0;b\x07"]]
+)
+def test_a_name_that_cannot_be_is_answered_with_a_sentence(project: Path, words: list[str]) -> None:
+    ended = onward(*words, cwd=project)
+    assert ended.returncode in (0, 2), told(ended)
+    assert "Traceback" not in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["status"], ["runs", "--json"], ["show", "job.py"]])
+def test_output_that_finds_no_room_is_answered_with_a_sentence(project: Path, words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "onward.cli", *words],
+            cwd=project,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.decode().startswith("onward: what was to be said could not be written")
+
+
 FAKE_STATFS = """
 #include <string.h>
 int statfs(const char *path, void *buffer) {

@@ -133,6 +133,8 @@ def test_a_living_process_is_asked_and_stops_at_its_next_item(
     out, err = program.communicate(timeout=30)
     assert program.returncode == 1, (out, err)
     assert "was cancelled" in err
+    assert "letters: cancelled after" in err
+    assert "continue with" not in err, "the same command begins anew"
     # The answer to "begin d" brings the request, so one more item may be done.
     assert programs.lines("done.txt") in (list("abc"), list("abcd"))
     assert shown(cli, "letters")["run"]["state"] == "cancelled"

@@ -201,7 +201,7 @@ def test_show_tells_each_lease_and_the_time_in_between(
     programs.run(name)
     text = cli("show", "letters").stdout
     assert "continued (lease 2)  3 done in" in text.replace("   ", "  ")
-    assert "kept from earlier leases: 3 units" in text
+    assert "kept from before: 3 items" in text
     assert "then finished" in text
 
 

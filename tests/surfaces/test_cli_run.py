@@ -177,6 +177,16 @@ def test_pauses_double_up_to_a_minute(programs: Programs, capfd: pytest.CaptureF
     assert "given up after 8 restarts" in capfd.readouterr().err
 
 
+def test_a_crash_loop_without_an_end_is_no_matter_of_arithmetic(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 1,024 restarts the doubled pause was more than a float holds, and the supervisor ended with a traceback."""
+    monkeypatch.setattr(Supervisor, "_once", lambda self: 1)
+    name = programs.write("")
+    os.chdir(programs.folder)
+    assert Supervisor([name], max_restarts=1_100, delay_s=0, fresh=False).run() == 1
+
+
 def test_handlers_are_given_back(programs: Programs, journal: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     name = programs.write("pass")

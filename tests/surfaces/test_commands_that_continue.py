@@ -96,6 +96,22 @@ def test_show_retry_doctor_and_watch_name_the_same_command(cli: Cli, programs: P
     continues(programs, result.stderr.rpartition("Continue it with: ")[2])
 
 
+def test_what_failed_in_a_loop_that_is_done_once_is_tried_again_by_the_commands_that_are_named(
+    cli: Cli, programs: Programs
+) -> None:
+    """The command that was named began the next pass, which leaves alone what is parked."""
+    once = KILLED.replace('name="stops"', 'name="stops", once=True, max_crashes=1')
+    script = programs.write(once)
+    assert [programs.run(script, "out.txt").returncode for _ in range(2)] == [-9, 0]
+    (programs.folder / "go").touch()
+    assert programs.run(script, "out.txt").returncode == 0
+    for named in (cli("status").stdout, cli("show", "stops").stdout):
+        assert re.findall(r"try the failed ones again: (onward retry stops-\w+)\n", named), named
+    retry, again = re.findall(r"(?:again|then): (.*)", cli("status").stdout)
+    assert typed(programs.folder, f"{retry} && {again}").returncode == 0
+    assert (programs.folder / "out.txt").read_text().split() == list("012453")
+
+
 def test_what_the_loop_itself_says_at_its_end(programs: Programs) -> None:
     done = programs.run(programs.write(LEFT), "out.txt")
     [command] = re.findall(r"stopped after .* at 3 of 6; continue with: (.*)", done.stderr)

@@ -157,3 +157,38 @@ for result in onward.map(half, [1, 2, 3, 4], name="old", concurrency=1, on_error
     assert programs.lines("done.txt") == ["2", "3", "4"], "what failed comes after what was not begun"
     programs.run("job.py")
     assert programs.lines("done.txt") == ["2", "3", "4", "1"]
+
+
+def test_the_runs_of_cursors_and_of_what_is_done_once_are_renamed_too(cli: Cli, programs: Programs) -> None:
+    text = """
+where = onward.cursor("CURSOR", start=0)
+for n in onward.each(range(3), name="FEED", once=True):
+    where.advance(where.value + 1)
+print(where.value)
+"""
+    programs.run(programs.write(text.replace("CURSOR", "orders").replace("FEED", "feed")))
+    refused = cli("rename", "cursor orders", "sales")
+    assert refused.exit_code == 2
+    assert "Write: onward rename 'cursor orders' 'cursor NAME'" in refused.stderr
+    assert cli("rename", "cursor orders", "cursor sales").exit_code == 0
+    assert cli("rename", "feed", "inbox").exit_code == 0
+    again = programs.run(programs.write(text.replace("CURSOR", "sales").replace("FEED", "inbox")))
+    assert again.stdout == "3\n", again.stderr
+    assert runs(cli) == {"cursor sales": "waiting", "inbox": "waiting"}
+
+
+def test_nothing_is_renamed_if_one_of_many_cannot_be(cli: Cli, programs: Programs) -> None:
+    """The unfinished runs were renamed when the new name of an ended one, a function's, turned out too long."""
+    long = "f" * 150
+    text = f"""
+def {long}():
+    for item in onward.each([1]): pass
+{long}()
+for item in onward.each([1, 2]):
+    if item == 2: break
+"""
+    programs.run(programs.write(text))
+    before = runs(cli)
+    assert sorted(before.values()) == ["done", "pending"]
+    assert cli("rename", "job.py", "x" * 100 + ".py").exit_code == 2
+    assert runs(cli) == before

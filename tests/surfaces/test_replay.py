@@ -317,3 +317,20 @@ def test_a_garbled_command_is_told(failed: Programs, journal: Path) -> None:
     done = replay(failed, "job")
     assert done.returncode == 2
     assert "does not tell which program it belongs to" in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--to", "fetch#1"]])
+def test_json_is_one_document_whatever_the_program_prints(programs: Programs, words: list[str]) -> None:
+    """The program's own output stood in front of the document."""
+    name = programs.write(
+        "print('hello')\nos.system('echo from a child')\n"
+        "@onward.step\ndef fetch(n): return n\n"
+        "@onward.workflow\ndef job(n):\n    print('in the workflow')\n    return fetch(n)\n"
+        "job(1)\n"
+    )
+    assert programs.run(name).returncode == 0
+    told = programs.onward("replay", "job", "--json", *words)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["fits"] is True
+    assert "from a child" in told.stderr
+    assert "in the workflow" in told.stderr

@@ -62,7 +62,7 @@ class AsyncWalk(Generic[T]):
         if place is not None:
             self._walk = each.nested(place)
         else:
-            self._walk = each.entered(await each.obtain_async(), self._frame)
+            self._walk = each.entered(await each.obtain_async(self._source), self._frame)
         return self._walk
 
     async def _next(self, walk: Walk[T], session: Session) -> T:
@@ -77,6 +77,7 @@ class AsyncWalk(Generic[T]):
                 self._handed.extend(walk.pick(self._raw.popleft()))
             elif self._drained:
                 await drive_async(walk.finish(), walk.engine, session)
+                self._each.finished(walk)
                 self._over = True
                 walk.leave()
                 raise StopAsyncIteration

@@ -99,8 +99,13 @@ def find_url(start: Path | None = None) -> str:
         return url
     if root is not None:
         return f"sqlite:///{root / '.onward' / 'journal.db'}"
+    return f"sqlite:///{users_own()}"
+
+
+def users_own() -> Path:
+    """The journal of everything that belongs to no project, in the user's state folder."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return f"sqlite:///{state / 'onward' / 'journal.db'}"
+    return state / "onward" / "journal.db"
 
 
 def resolved(url: str) -> str:

@@ -17,6 +17,7 @@ from onward.api.walk import body_at
 from onward.core import codec
 from onward.core.decide import Released, Taken, decide
 from onward.core.errors import Diverged, RunConflict, Stopped, Unwind, UsageError
+from onward.core.model import Refused
 from onward.core.retry import Policy
 from onward.runtime import current
 from onward.runtime.current import Here
@@ -193,10 +194,13 @@ class Cursor(Generic[T]):
         now: float = yield Now()
         text = codec.encode(value, where=f"the value of cursor `{self.name}`")
         change = decide(session.run, Taken(key, "value", name, text), now=now)
-        answers = yield Keep((change, held.change(value, now)))
-        session.applied(answers[:1])
+        # What the run says of the move and the move itself: both or neither, also if one of the leases is lost now.
+        answers = yield Keep((change._replace(beside=(held.change(value, now),)),))
+        if isinstance(answers[0], Refused) and answers[0].run_no:
+            raise held.session.refused(answers[0])
+        session.applied(answers)
         session.remember(change.entries[0])
-        held.moved(answers[1], value, now)
+        held.moved(value, now)
         self._seen = value
 
     def _check(self, old: Any, new: Any) -> None:

@@ -48,8 +48,11 @@ class Graceful:
     ) -> None:
         if not self._on:
             return
+        self._on = False
         Graceful._depth -= 1
-        if Graceful._depth == 0:
+        # A loop that was forgotten ends in whatever thread collects the garbage, where no handler can be set: the next
+        # one that ends in the main thread does it.
+        if Graceful._depth == 0 and threading.current_thread() is threading.main_thread():
             while Graceful._replaced:
                 number, handler = Graceful._replaced.popitem()
                 if signal.getsignal(number) is _stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from onward.api import connect, endings
@@ -13,7 +13,7 @@ from onward.api.opening import obtain, outward, wanted
 from onward.core import codec
 from onward.core.decide import moved
 from onward.core.errors import Unwind
-from onward.core.model import Answer, Change, Run
+from onward.core.model import Change, Refused, Run
 from onward.runtime import current
 from onward.runtime.drive import drive
 from onward.runtime.effects import Flow, Keep, Now
@@ -43,9 +43,8 @@ class Held:
         """The change that moves the cursor."""
         return moved(self.session.run, _row(value, now), now=now)
 
-    def moved(self, answer: Answer, value: Any, now: float) -> None:
-        """Take in what the commit of that change answered."""
-        self.session.applied((answer,))
+    def moved(self, value: Any, now: float) -> None:
+        """Take in that this change is durable."""
         after = self.change(value, now).after
         assert after is not None, "a move writes the run's row"
         self.session.run = after
@@ -55,8 +54,8 @@ class Held:
         """Move it by itself, durably."""
         yield from self.session.check()
         now: float = yield Now()
-        answers = yield Keep((self.change(value, now),))
-        self.moved(answers[0], value, now)
+        self.session.applied((yield Keep((self.change(value, now),))))
+        self.moved(value, now)
 
     def expect(self, value: Any, now: float) -> None:
         """It will stand there, once the item is done in whose body that was said."""
@@ -95,20 +94,28 @@ class Moves:
         self._new[held] = value
         held.expect(value, held.engine.store.now())
 
-    def made(self, end: Callable[[Sequence[Change]], Flow[Sequence[Answer]]]) -> Flow[None]:
-        """Let `end` record the item together with the moves."""
+    def made(self, end: Callable[[tuple[Change, ...]], Flow[Refused | None]]) -> Flow[None]:
+        """Let `end` record the item together with the moves: all of it, or nothing."""
         now: float = yield Now()
-        for held in self._new:
-            try:
-                yield from held.session.check()
-            except Unwind as signal:
-                raise outward_of(signal, held) from signal.__cause__
-        answers = yield from end([held.change(value, now) for held, value in self._new.items()])
-        for (held, value), answer in zip(self._new.items(), answers, strict=True):
-            try:
-                held.moved(answer, value, now)
-            except Unwind as signal:
-                raise outward_of(signal, held) from signal.__cause__
+        try:
+            for held in self._new:
+                try:
+                    yield from held.session.check()
+                except Unwind as signal:
+                    raise outward_of(signal, held) from signal.__cause__
+            refused = yield from end(tuple(held.change(value, now) for held, value in self._new.items()))
+            if refused is not None:
+                raise self._lost(refused)
+        except BaseException:
+            self.dropped()
+            raise
+        for held, value in self._new.items():
+            held.moved(value, now)
+
+    def _lost(self, refused: Refused) -> BaseException:
+        """What the loop's caller sees when somebody else has taken one of the cursors meanwhile."""
+        held = next(held for held in self._new if held.session.run.no == refused.run_no)
+        return outward_of(held.session.refused(refused), held)
 
     def dropped(self) -> None:
         for held in self._new:

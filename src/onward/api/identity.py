@@ -15,6 +15,7 @@ from onward.api.connect import project_root
 from onward.core import keys, limits
 from onward.core.errors import UsageError
 from onward.core.lazily import Lazily
+from onward.core.model import Run
 
 if TYPE_CHECKING:
     import hashlib
@@ -37,6 +38,11 @@ def checked_name(name: str) -> str:
     if keys.SEPARATOR in name:
         raise UsageError(f"a name does not contain {keys.SEPARATOR!r}, which separates names: {name[:60]!r}")
     return name
+
+
+def has_own_id(run: Run) -> bool:
+    """Whether the run answers calls with an id that its program gave it."""
+    return run.identity.endswith(f":id:{run.id}")
 
 
 def checked_options(key: object, total: object, **amounts: object) -> None:

@@ -15,17 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from onward.core import codec
+from onward.core import codec, limits
 from onward.core.errors import UsageError
 
 How = Literal["stat", "hash"]
 _CHUNK_BYTES = 1 << 20
 
 
+# Items that a loop looks at before it begins the first: as many as it takes to tell another list.
+_AHEAD = limits.STRANGERS
+
+
 class _Seen(NamedTuple):
     path: Path
-    size: int
-    mtime_ns: int
+    state: str  # its size and time of modification, or what stands for its content
 
 
 def files(pattern: str | os.PathLike[str], *, key: How = "stat", min_age: float = 0) -> Files:
@@ -56,7 +59,7 @@ class Files:
             raise UsageError(f"min_age= takes a number of seconds from 0 on, not {min_age!r}")
         self._pattern = os.path.expanduser(os.fspath(pattern))
         self._key, self._min_age = key, min_age
-        self._last: _Seen | None = None
+        self._seen: dict[Path, _Seen] = {}  # the files that were yielded last
         base = Path(_fixed_part(self._pattern))
         if not base.exists():
             raise UsageError(
@@ -66,23 +69,25 @@ class Files:
     def __iter__(self) -> Iterator[Path]:
         for name in self._names():
             try:
-                state = os.stat(name)
+                found = os.stat(name)
+                if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < self._min_age:
+                    continue
+                seen = self._look(Path(name), found)
             except FileNotFoundError:
                 continue
-            if stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime >= self._min_age:
-                self._last = _Seen(Path(name), state.st_size, state.st_mtime_ns)
-                yield self._last.path
+            self._seen[seen.path] = seen
+            if len(self._seen) > _AHEAD:
+                del self._seen[next(iter(self._seen))]
+            yield seen.path
 
     def recognise(self, path: Any) -> str:
         """The key of a file that was yielded: its path, and its state when it was looked at."""
-        seen = self._last
-        if seen is None or seen.path != path:
-            state = os.stat(path)
-            seen = _Seen(Path(path), state.st_size, state.st_mtime_ns)
-        name = codec.item_key(str(seen.path))
-        if self._key == "hash":
-            return f"{name} {_digest(seen.path)}"
-        return f"{name} {seen.size} {seen.mtime_ns}"
+        seen = self._seen.get(path) or self._look(Path(path), os.stat(path))
+        return f"{codec.item_key(str(seen.path))} {seen.state}"
+
+    def _look(self, path: Path, found: os.stat_result) -> _Seen:
+        state = _digest(path) if self._key == "hash" else f"{found.st_size} {found.st_mtime_ns}"
+        return _Seen(path, state)
 
     def _names(self) -> list[str]:
         pattern = self._pattern

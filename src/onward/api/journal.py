@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from onward.api import connect
+from onward.api import connect, ground
 from onward.api.failures import FailedItem, chosen, failed_items
-from onward.api.opening import Reopen
-from onward.core import limits
-from onward.core.decide import acted, may_claim, reopened, skipped
+from onward.api.identity import has_own_id
+from onward.api.opening import RESET, Reopen
+from onward.core import keys, limits
+from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
 from onward.core.errors import (
     AlreadyRunning,
     JournalBusy,
@@ -100,7 +101,9 @@ class Journal:
         """
         address = connect.resolved(url or connect.find_url())
         path = journal_file(address)
-        if path is not None and not path.exists():
+        if path is not None and not os.path.exists(
+            path
+        ):  # `path.exists()` raises for a name that is too long
             raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
         return cls(Engine(open_store(address), keeper=False))
 
@@ -204,7 +207,10 @@ class Journal:
     # -- acting -------------------------------------------------------------------------------------
 
     def cancel(self, run_id: str, *, by: str | None = None) -> Acted:
-        """End a run for good; what it has recorded is kept, and its next call starts afresh."""
+        """End a run for good; what it has recorded is kept, and its next call starts afresh.
+
+        A call with the id of a cancelled run raises RunCancelled instead, until that run is `reset`.
+        """
         for run in self._tries(run_id):
             if run.state in CLOSED:
                 raise UsageError(f"run {run.id} is {run.state} already; nothing was changed")
@@ -217,8 +223,17 @@ class Journal:
         raise self._busy(run_id)
 
     def reset(self, run_id: str, *, by: str | None = None) -> Acted:
-        """Forget a run's progress: it is cancelled, so that its next call starts afresh. Its history is kept."""
-        return self.cancel(run_id, by=f"{by or actor()} (reset)")
+        """Forget a run's progress: it is cancelled, so that its next call starts afresh. Its history is kept.
+
+        That of a run with an id of its own only until that call, which takes the id: so too if it was cancelled before.
+        """
+        who = f"{by or actor()} {RESET}"
+        run = self._find(run_id)
+        if run.state != "cancelled" or not has_own_id(run):
+            return self.cancel(run.id, by=who)
+        if not self._applied(forgotten(run, by=who, now=self.now())):
+            raise self._busy(run.id)
+        return Acted(run)
 
     def failed(self, run_id: str) -> Sequence[FailedItem]:
         """The items of a run that failed for good or were parked, in that order, with their inputs."""
@@ -334,9 +349,9 @@ class Journal:
         run = self._store.run(wanted)
         if run is not None:
             return run
-        named = self._store.runs(name=wanted, limit=1)
-        if named:
-            return named[0]
+        named = self._latest_named(wanted)
+        if named is not None:
+            return named
         begins = [run for run in self._walk((), None) if run.id.startswith(wanted)]
         if len(begins) == 1:
             return begins[0]
@@ -347,6 +362,13 @@ class Journal:
             )
         raise RunNotFound(shown, self.place, self._near(wanted))
 
+    def _latest_named(self, wanted: str) -> Run | None:
+        """The latest run of this name; in the user's own journal the one of this folder, if there is one."""
+        folder, name = ground.named(wanted, self.place)
+        found = self._store.runs(name=name, limit=_PAGE if folder else 1)
+        here = [run for run in found if not folder or keys.ground_of(run.identity) == folder]
+        return next(iter(here or (found if name == wanted else ())), None)
+
     def _near(self, wanted: str) -> str | None:
         names = [name for run in self._store.runs(limit=_PAGE) for name in (run.id, run.name)]
         near = difflib.get_close_matches(wanted, names, 1, 0.5)
@@ -354,6 +376,8 @@ class Journal:
 
     def _walk(self, states: Sequence[RunState], name: str | None) -> Iterator[Run]:
         before: int | None = None
+        if name is not None and not name.isprintable():
+            return  # what no run can be called, no journal can be asked for
         for _ in range(_LOOKED_THROUGH // _PAGE):
             page = self._store.runs(states=states, name=name, limit=_PAGE, before_no=before)
             yield from page

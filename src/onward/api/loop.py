@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from onward.api import connect, sinks
 from onward.api.awalk import AsyncWalk
@@ -14,11 +14,12 @@ from onward.api.consumers import refuse_eager, refuse_running_ahead
 from onward.api.ever import checked_once, from_first_new, ledger
 from onward.api.identity import checked_name, checked_options, loop_name
 from onward.api.opening import IfRunning, obtain, obtain_async, wanted
-from onward.api.source import PROMPT, Numbered, checked_source, own_key
+from onward.api.source import PROMPT, Numbered, Source, checked_source, own_key
 from onward.api.walk import Walk
 from onward.api.workflow import result_of
 from onward.core import limits
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
 from onward.core.model import Run
 from onward.core.retry import Policy
 from onward.runtime import current
@@ -26,6 +27,11 @@ from onward.runtime.current import Here
 from onward.runtime.engine import Engine
 from onward.runtime.items import Duplicates, Items, length
 from onward.runtime.session import Session
+
+if TYPE_CHECKING:
+    from onward.api import rounds
+else:
+    rounds = Lazily("onward.api.rounds")
 
 T = TypeVar("T")
 
@@ -150,6 +156,7 @@ class Each(Generic[T]):
                 "nothing was started"
             )
         self._used = False
+        self._numbered = name is None and not nested  # it stands for a place in the code, see `rounds`
 
     @property
     def once(self) -> bool:
@@ -185,7 +192,14 @@ class Each(Generic[T]):
         source = iter(self._items) if known is None else from_first_new(known, iter(self._items))
         if source is None:
             return
-        walk = self.nested(place) if place is not None else self.entered(self._obtain(), frame)
+        if place is not None:
+            walk = self.nested(place)
+        else:
+            want = self._want()
+            if self._numbered:
+                fresh = self._options.fresh
+                want, source = rounds.chosen(connect.engine(), want, self._items_of, source, fresh=fresh)
+            walk = self.entered(self._obtain(want), frame)
         if walk.over:
             return
         walk.expect_promptly(type(source) in PROMPT)
@@ -201,36 +215,53 @@ class Each(Generic[T]):
                     yield handed.value
                     walk.perform(walk.take_back())
             walk.perform(walk.finish())
+            self.finished(walk)
         finally:
             walk.leave()
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def _want(self) -> Run:
-        what = "once" if self._options.once else "loop"
-        return wanted("loop", self._name, f"{what}:{self._name}", total=self._options.total)
+        first = self._first
+        # What is done once is counted over all passes: the length of this one says nothing about it.
+        total = None if self._options.once else self._options.total
+        identity = rounds.identity(connect.engine(), first) if self._numbered else first
+        return wanted("loop", self._name, identity, total=total)
+
+    @property
+    def _first(self) -> str:
+        return f"{'once' if self._options.once else 'loop'}:{self._name}"
+
+    def finished(self, walk: Walk[T]) -> None:
+        """The pass has come to its end; one with parked items is unfinished, and its next one goes on with it."""
+        if self._numbered and walk.items is not None and not walk.items.parked:
+            rounds.finished(connect.engine(), self._first)
 
     def ledger(self) -> Items | None:
         """With `once`: what is done already."""
         options = self._options
-        return ledger(connect.engine(), f"once:{self._name}", options.policy, options.key, options.duplicates)
+        want = self._want()
+        return ledger(connect.engine(), want.identity, options.policy, options.key, options.duplicates)
 
-    def _obtain(self) -> Session | Run:
+    def _obtain(self, want: Run) -> Session | Run:
         options = self._options
         return obtain(
             connect.engine(),
-            self._want(),
+            want,
             if_running=options.if_running,
             max_age_s=options.max_age_s,
             fresh=options.fresh,
         )
 
-    async def obtain_async(self) -> Session | Run:
+    async def obtain_async(self, source: Source[Any]) -> Session | Run:
         """The run, leased; or how it ended, if another process had it and was waited for."""
-        options = self._options
+        options, want = self._options, self._want()
+        if self._numbered:
+            engine, fresh = connect.engine(), options.fresh
+            want = await rounds.chosen_async(engine, want, self._items_of, source, fresh=fresh)
         return await obtain_async(
             connect.engine(),
-            self._want(),
+            want,
             if_running=options.if_running,
             max_age_s=options.max_age_s,
             fresh=options.fresh,
@@ -247,7 +278,7 @@ class Each(Generic[T]):
         walk: Walk[T] = Walk(
             engine,
             session,
-            self._items_of(engine, session, "each/", nested=False),
+            self._items_of(engine, session),
             None,
             frame,
             batch=options.batch,
@@ -268,7 +299,9 @@ class Each(Generic[T]):
         sinks.complete(engine, place.session)
         return Walk(engine, place.session, items, place, None, batch=self._options.batch)
 
-    def _items_of(self, engine: Engine, session: Session, prefix: str, *, nested: bool) -> Items:
+    def _items_of(
+        self, engine: Engine, session: Session, prefix: str = "each/", *, nested: bool = False
+    ) -> Items:
         options = self._options
         return Items(
             engine,

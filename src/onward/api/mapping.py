@@ -148,5 +148,12 @@ def map(
     run_name = loop_name(name, sys._getframe(1), "map") if not nested else checked_name(name) if name else ""
     plain = fn.for_items() if isinstance(fn, Step) and fn._key is None else fn
     return Map(
-        plain, function_name(plain, None, "map"), items, run_name, own_key(items, key), total, settings
+        plain,
+        function_name(plain, None, "map"),
+        items,
+        run_name,
+        own_key(items, key),
+        total,
+        settings,
+        numbered=name is None and not nested,
     )

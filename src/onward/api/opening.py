@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from onward.api import connect, ground
 from onward.api.identity import command_line, fresh_id
-from onward.core import codec
+from onward.core import codec, keys
 from onward.core.decide import acted
 from onward.core.errors import (
     AlreadyRunning,
@@ -25,7 +25,7 @@ from onward.core.errors import (
     UsageError,
 )
 from onward.core.lazily import Lazily
-from onward.core.model import CLOSED, Entry, Run, RunKind
+from onward.core.model import CLOSED, Entry, Refused, Run, RunKind
 from onward.runtime import current, observe
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
@@ -38,13 +38,18 @@ else:
     asyncio, moved = Lazily("asyncio"), Lazily("onward.api.moved")
 
 IfRunning = Literal["raise", "wait"]
+# Yields when there is nothing to do but to look again a moment later; returns what was obtained.
+Looks = Generator[None, None, Session | Run]
 
 # How often a caller that waits for another process looks (seconds).
-_LOOK_S = 0.05
+LOOK_S: Final = 0.05
 # A run in one of these states comes to an end by itself, or when its next caller claims it.
 _GOING_ON = ("running", "pending", "waiting")
 # What is never finished: what is done once over all passes, and cursors. They wait between uses; `--fresh` leaves them.
 STANDING: Final = ("once:", "cursor:")
+# How the name of who cancelled a run ends if that was done to let its next call begin afresh.
+RESET: Final = "(reset)"
+_AFRESH: Final = (RESET, "--fresh", "replace=True")
 _freshened: set[str] = set()
 # The asyncio task that obtained a session.
 _tasks: weakref.WeakKeyDictionary[Session, asyncio.Task[Any]] = weakref.WeakKeyDictionary()
@@ -54,6 +59,7 @@ def wanted(
     kind: RunKind, name: str, identity: str, *, args: str | None = None, total: int | None = None
 ) -> Run:
     """The run that would be begun if there is no unfinished one of this identity."""
+    identity = keys.grounded(identity, ground.of_program(connect.engine().store.place))
     return Run(fresh_id(name), kind, name, identity, args=args, total=total, command=command_line())
 
 
@@ -64,20 +70,30 @@ def obtain(
     if_running: IfRunning = "raise",
     max_age_s: float | None = None,
     fresh: bool = False,
-    unwanted: threading.Event | None = None,
 ) -> Session | Run:
     """A session on the unfinished run of this identity, or on a new one.
 
-    Returns the ended Run instead if another process had it and `if_running="wait"` waited for its end. Setting
-    `unwanted` ends that wait.
+    Returns the ended Run instead if another process had it and `if_running="wait"` waited for its end.
     """
-    looks = _obtaining(engine, want, if_running, max_age_s, engine.held_here, fresh=fresh, unwanted=unwanted)
+    return patiently(obtaining(engine, want, if_running, max_age_s, engine.held_here, fresh=fresh))
+
+
+def patiently(looks: Looks) -> Session | Run:
+    """Look until there is something to be had, blocking the calling thread."""
     while True:
-        try:
-            next(looks)
-        except StopIteration as got:
-            return got.value  # type: ignore[no-any-return]
-        time.sleep(_LOOK_S)
+        got = look(looks)
+        if got is not None:
+            return got
+        time.sleep(LOOK_S)
+
+
+def look(looks: Looks) -> Session | Run | None:
+    """Look once; None if it is to be done again a moment (`LOOK_S`) later."""
+    try:
+        next(looks)
+    except StopIteration as got:
+        return got.value  # type: ignore[no-any-return]
+    return None
 
 
 async def obtain_async(
@@ -95,19 +111,16 @@ async def obtain_async(
         holder = None if session is None else _tasks.get(session)
         return engine.held_here(run) and holder in (None, current.running_task())
 
-    looks = _obtaining(engine, want, if_running, max_age_s, held_here, fresh=fresh)
-    while True:
-        try:
-            next(looks)
-        except StopIteration as got:
-            task = current.running_task()
-            if isinstance(got.value, Session) and task is not None:
-                _tasks[got.value] = task
-            return got.value  # type: ignore[no-any-return]
-        await asyncio.sleep(_LOOK_S)
+    looks = obtaining(engine, want, if_running, max_age_s, held_here, fresh=fresh)
+    while (got := look(looks)) is None:
+        await asyncio.sleep(LOOK_S)
+    task = current.running_task()
+    if isinstance(got, Session) and task is not None:
+        _tasks[got] = task
+    return got
 
 
-def _obtaining(
+def obtaining(
     engine: Engine,
     want: Run,
     if_running: IfRunning,
@@ -115,9 +128,8 @@ def _obtaining(
     held_here: Callable[[Run], bool],
     *,
     fresh: bool,
-    unwanted: threading.Event | None = None,
-) -> Generator[None, None, Session | Run]:
-    """What `obtain` does; yields when there is nothing to do but to look again a moment later."""
+) -> Looks:
+    """What `obtain` does, for callers that wait in their own way."""
     if if_running not in ("raise", "wait"):
         raise UsageError(
             f'if_running={if_running!r} is not possible: give "raise" or "wait"; nothing was started'
@@ -142,9 +154,8 @@ def _obtaining(
             _say_continuing(engine, run, session)
             return session
         if engine.store.run(run.id) == run:  # else it moved between the read and the claim
-            given_up = unwanted is not None and unwanted.is_set()
             # Who waits for itself would wait for ever.
-            if if_running == "raise" or given_up or held_here(run):
+            if if_running == "raise" or held_here(run):
                 raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
             if waited is None:
                 observe.say(f"{run.name} is running already ({engine.holder(run)}); waiting for it")
@@ -156,8 +167,7 @@ def _begun(engine: Engine, want: Run) -> Session | Run | None:
     """The new run; None if another one of its identity came first and is to be looked at."""
     session = engine.open(want)
     if session is not None:
-        if want.kind != "workflow":  # recognised by its function, wherever that stands
-            moved.tell(engine.store, session.run)
+        moved.tell(engine.store, session.run)
         return session
     ended = engine.store.run(want.id)
     # The id was given, and somebody else has brought that run to its end meanwhile.
@@ -179,11 +189,22 @@ def _set_aside(engine: Engine, run: Run, want: Run) -> bool:
     change = acted(run, "cancelled", by="--fresh", now=engine.store.now())
     if change is None:
         return False
-    engine.committer.commit(change)
+    if isinstance(engine.committer.commit(change)[0], Refused):
+        return True  # somebody else has just continued it: to be looked at again
     observe.say(f"{run.name}: the unfinished run {run.id} was cancelled, starting afresh")
     if run.id == want.id:
         engine.store.delete(run.no)  # a run with `id=` can only begin afresh under the same id
     return True
+
+
+def is_set_aside(engine: Engine, run: Run) -> bool:
+    """Whether a run was cancelled so that its next call begins afresh (`onward reset`, `--fresh`, `replace=True`)."""
+    store = engine.store
+    for entry in reversed(store.entries(run.no, after=max(-1, store.last_seq(run.no) - 50))):
+        if entry.kind == "mark" and entry.name == "cancelled" and entry.value is not None:
+            by = codec.decode(entry.value)
+            return isinstance(by, str) and by.endswith(_AFRESH)
+    return False
 
 
 def _reopen(engine: Engine) -> Reopen:
@@ -223,7 +244,8 @@ def _say_continuing(engine: Engine, run: Run, session: Session) -> None:
     age = observe.span(max(0.0, engine.store.now() - run.created_at))
     if run.kind == "workflow":
         entries = sum(1 for e in session.recorded.values() if e.kind in ("step", "item"))
-        observe.say(f"continuing {run.name} ({run.id}), begun {age} ago, {entries:,} recorded steps kept")
+        steps = "1 recorded step" if entries == 1 else f"{entries:,} recorded steps"
+        observe.say(f"continuing {run.name} ({run.id}), begun {age} ago, {steps} kept")
         return
     of = f" of {session.total:,}" if session.total is not None else ""
     observe.say(f"continuing {run.name}, begun {age} ago, at {session.done:,}{of}")

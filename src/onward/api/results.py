@@ -32,10 +32,10 @@ from onward.runtime.session import Session
 if TYPE_CHECKING:
     import asyncio
 
-    from onward.api import pool
+    from onward.api import pool, rounds
 else:
     asyncio = Lazily("asyncio")
-    pool = Lazily("onward.api.pool")
+    pool, rounds = Lazily("onward.api.pool"), Lazily("onward.api.rounds")
 
 R = TypeVar("R")
 
@@ -52,7 +52,10 @@ class Map(Generic[R]):
         key: Callable[[Any], str] | None,
         total: int | None,
         settings: Settings,
+        *,
+        numbered: bool = False,
     ) -> None:
+        self._numbered = numbered  # the name stands for a place in the code, see `rounds`
         self._fn, self._fn_name, self._items, self._name, self._key = fn, fn_name, items, name, key
         self._total = length(items, total)
         self._settings = settings
@@ -63,19 +66,17 @@ class Map(Generic[R]):
             raise UsageError("these items are asynchronous; use `async for result in onward.map(...)`")
         refuse_in_loop("iterating over onward.map(...) with `for`", "async for result in onward.map(...)")
         self._use()
-        with self._hired() as hired:
-            place = current.here(begins_run=True)
-            window = self._window(hired, None if place is not None else self._obtain())
-        return self._sync(window)
+        return self._sync()
 
     def __aiter__(self) -> AsyncIterator[R]:
         self._use()
         return AsyncResults(self._begin_async, self._async)
 
     async def _begin_async(self) -> Window:
+        self._source: Source[Any] = Source(self._items)
         with self._hired() as hired:
             place = current.here(begins_run=True)
-            return self._window(hired, None if place is not None else await self._obtain_async())
+            return self._window(hired, None if place is not None else await self._obtain_async(self._source))
 
     def __del__(self) -> None:
         if not self.__dict__.get("_used", True):
@@ -89,23 +90,33 @@ class Map(Generic[R]):
         self._used = True
 
     def _want(self) -> Run:
-        return wanted("map", self._name, f"map:{self._name}", total=self._total)
+        first = f"map:{self._name}"
+        identity = rounds.identity(connect.engine(), first) if self._numbered else first
+        return wanted("map", self._name, identity, total=self._total)
 
-    def _obtain(self) -> Session | Run:
+    def _finished(self, window: Window) -> None:
+        window.complete = True
+        if self._numbered and not window.nested and not window.failed:
+            rounds.finished(window.engine, f"map:{self._name}")
+
+    def _obtain(self, want: Run) -> Session | Run:
         settings = self._settings
         return obtain(
             connect.engine(),
-            self._want(),
+            want,
             if_running=settings.if_running,
             max_age_s=settings.max_age_s,
             fresh=settings.fresh,
         )
 
-    async def _obtain_async(self) -> Session | Run:
-        settings = self._settings
+    async def _obtain_async(self, source: Source[Any]) -> Session | Run:
+        settings, want = self._settings, self._want()
+        if self._numbered:
+            engine, fresh = connect.engine(), settings.fresh
+            want = await rounds.chosen_async(engine, want, self._keyed, source, fresh=fresh)
         return await obtain_async(
             connect.engine(),
-            self._want(),
+            want,
             if_running=settings.if_running,
             max_age_s=settings.max_age_s,
             fresh=settings.fresh,
@@ -146,16 +157,29 @@ class Map(Generic[R]):
         else:
             sinks.complete_or_leave(engine, session)
         session.total = self._total
-        items = self._keyed(engine, session, "map/", nested=False)
+        items = self._keyed(engine, session)
         return Window(engine, session, items, self._fn, settings, nested=ended, pool=hired)
 
-    def _keyed(self, engine: Engine, session: Session, prefix: str, *, nested: bool) -> Items:
+    def _keyed(
+        self, engine: Engine, session: Session, prefix: str = "map/", *, nested: bool = False
+    ) -> Items:
         name, policy = self._fn_name, self._settings.policy
         return Items(engine, session, prefix=prefix, name=name, policy=policy, key=self._key, nested=nested)
 
-    def _sync(self, window: Window) -> Iterator[R]:
+    def _sync(self) -> Iterator[R]:
+        # Not before the first result is asked for: an iterator that is dropped unused (`zip([], results)`) is never
+        # told so, and would keep the run.
+        with self._hired() as hired:
+            source: Iterator[Any] = iter(self._items)  # type: ignore[arg-type]
+            session: Session | Run | None = None
+            if current.here(begins_run=True) is None:
+                want = self._want()
+                if self._numbered:
+                    engine, fresh = connect.engine(), self._settings.fresh
+                    want, source = rounds.chosen(engine, want, self._keyed, source, fresh=fresh)
+                session = self._obtain(want)
+            window = self._window(hired, session)
         crew = window.work.crew(self._name, in_loop=False)
-        source = iter(self._items)  # type: ignore[arg-type]
         more = True
         with window.open(crew):
             while more or not window.empty():
@@ -172,12 +196,11 @@ class Map(Generic[R]):
                 elif not window.empty():
                     window.wait()
             drive(window.verdict_flow(), window.engine, window.session)
-            window.complete = True
+            self._finished(window)
 
     async def _async(self, window: Window) -> AsyncGenerator[R, None]:
         crew = window.work.crew(self._name, in_loop=True)
-        source: Source[Any] = Source(self._items)
-        more = True
+        source, more = self._source, True
         with window.open(crew):
             try:
                 while more or not window.empty():
@@ -188,7 +211,7 @@ class Map(Generic[R]):
                     elif not window.empty():
                         await window.wait_async()
                 await drive_async(window.verdict_flow(), window.engine, window.session)
-                window.complete = True
+                self._finished(window)
             except asyncio.CancelledError:
                 await window.rest(at_once=True)
                 raise

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from onward.api import connect
+from onward.api.identity import has_own_id
 from onward.api.journal import Journal, actor
 from onward.core import limits
 from onward.core.decide import acted
@@ -59,11 +60,6 @@ def collect(
         runs, entries = runs + 1, entries + count
         gone(run)
     return Removed(runs, entries, with_ids)
-
-
-def has_own_id(run: Run) -> bool:
-    """Whether the run answers calls with an id that its program gave it."""
-    return run.identity.endswith(f":id:{run.id}")
 
 
 def _old(journal: Journal, policy: Policy) -> Iterator[Run]:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import IO, Any, Final, NamedTuple, get_args
 
+from onward.api import ground
 from onward.api.journal import Journal, actor
-from onward.core import codec, limits
+from onward.core import codec, keys, limits
 from onward.core.decide import carried
 from onward.core.errors import AlreadyRunning, JournalBusy, PayloadError, RunConflict, UsageError
 from onward.core.exported import (
@@ -111,7 +112,8 @@ def _write_run(journal: Journal, run: Run, put: Callable[[dict[str, Any]], None]
     if open_ is not None:
         run, upto = open_, upto - 1
     units = store.begun(run.no)
-    put(head_document(Head(run, moved=move and open_ is not None, entries=upto + 1, begun=len(units))))
+    head = replace(run, identity=keys.grounded(run.identity, ""))  # it belongs to the folder that imports it
+    put(head_document(Head(head, moved=move and open_ is not None, entries=upto + 1, begun=len(units))))
     for begun in units:
         put(begun_document(begun))
     for entry in stored_entries(journal, run, upto):
@@ -155,7 +157,8 @@ def read(journal: Journal, source: IO[bytes], *, take_over: bool = False) -> lis
     NotExported, UsageError for a file of a newer format, and RunConflict if a run cannot live beside those here.
     """
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
-        heads = _checked(source, file)
+        folder = ground.of_person(journal.place)
+        heads = [(at, _grounded(head, folder)) for at, head in _checked(source, file)]
         plans = [_plan(journal, file, at, head, take_over=take_over) for at, head in heads]
         done = []
         for (at, head), (add, instead_of) in zip(heads, plans, strict=True):
@@ -164,6 +167,14 @@ def read(journal: Journal, source: IO[bytes], *, take_over: bool = False) -> lis
                 fate = _land(journal, file, at, head, instead_of, take_over=take_over)
             done.append(Imported(head.run.id, head.run.name, fate))
         return done
+
+
+def _grounded(head: Head, folder: str) -> Head:
+    """In the user's own journal a run belongs to the folder in which it is imported, unless it has an id of its own."""
+    run = head.run
+    if run.identity.endswith(f":id:{run.id}"):
+        return head
+    return head._replace(run=replace(run, identity=keys.grounded(run.identity, folder)))
 
 
 class _At(NamedTuple):

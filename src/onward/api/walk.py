@@ -189,7 +189,7 @@ class Walk(Generic[T]):
         """The body has been left: its scope ends."""
         handed, self.handed = self.handed, None
         place, self.place = self.place, None
-        current.set_here(self.before)
+        current.go_back(self.before)
         assert handed is not None, "a body ends after it began"
         assert place is not None, "a body has a place"
         _running.pop(place, None)
@@ -268,7 +268,7 @@ class Walk(Generic[T]):
         # Who lets go of this loop now: behind a progress bar it is not the code that asks for items.
         self._let_go_by = endings.lines_of(sys._getframe(1))
         if self.handed is not None:
-            current.set_here(self.before)
+            current.go_back(self.before)
         if self.place is not None:
             _running.pop(self.place, None)
         if self.outer is not None:
@@ -306,7 +306,7 @@ class Walk(Generic[T]):
             done, failed = session.done, self.items.parked
             # What is done once, over all passes, is often looked at in vain: that is not worth a line.
             if not self._once or done > self._kept or failed or not self.over:
-                self._progress.finish(done=done, failed=failed, complete=self.over)
+                self._progress.finish(done=done, failed=failed, complete=self.over, asked=session.asked)
         self.frame = None
 
     def _show(self) -> None:
@@ -316,10 +316,12 @@ class Walk(Generic[T]):
 
     def _say_parked(self, key: str) -> None:
         assert self.session is not None
-        run = self.session.run
+        assert self.items is not None
+        raised = self.items.raised.pop(key, None)
+        why = "crashes" if raised is None else f"failures, the last one {raised.line}"
         item = key.partition("/")[2]
         observe.say(
-            f"item {item} parked after repeated crashes; the pass goes on. Later: onward retry {run.id}"
+            f"item {item} parked after repeated {why}; the pass goes on. Later: onward retry {self.session.run.id}"
         )
 
     def outward(self, signal: Unwind) -> BaseException:

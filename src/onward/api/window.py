@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onward.api.endings import Graceful
@@ -133,11 +134,29 @@ class Window:
         assert self._crew is not None, "opened before it is entered"
         # An item that fails, or a consumer that has enough, lets those in flight come to rest: they are not done twice.
         self.work.stop()
-        self._crew.stop(at_once=not (error is None or isinstance(error, (Exception, GeneratorExit))))
+        at_once = not (error is None or isinstance(error, (Exception, GeneratorExit)))
+        try:
+            self._crew.stop(at_once=at_once)
+        except BaseException:
+            # Interrupted once more. What is in flight cannot be hurried and must not be begun again beside itself: the
+            # run is given back when it has come to rest, which nobody waits for here.
+            if not self.nested:
+                self._graceful.__exit__(None, None, None)
+            rest = partial(self._end_late, self._crew, error, at_once=at_once)
+            threading.Thread(target=rest, name="onward-rest", daemon=True).start()
+            raise
+        self._end_all(error)
+        if isinstance(error, Unwind) and (not self.nested or self.session.run.state != "running"):
+            raise outward(error, self.session) from error.__cause__
+
+    def _end_late(self, crew: Crew, error: BaseException | None, *, at_once: bool) -> None:
+        crew.stop(at_once=at_once)
+        self._end_all(error)
+
+    def _end_all(self, error: BaseException | None) -> None:
+        """Everything has come to rest: the run is given back, if it is this map's own."""
         self.work.close()
         if self.nested:
-            if isinstance(error, Unwind) and self.session.run.state != "running":
-                raise outward(error, self.session) from error.__cause__
             return
         try:
             if not self.complete and self.session.unwinding is None:
@@ -146,9 +165,12 @@ class Window:
             self.engine.let_go(self.session)
             self._graceful.__exit__(None, None, None)
             if self._progress is not None:
-                self._progress.finish(done=self.session.done, failed=self.failed, complete=self.complete)
-        if isinstance(error, Unwind):
-            raise outward(error, self.session) from error.__cause__
+                self._progress.finish(
+                    done=self.session.done,
+                    failed=self.failed,
+                    complete=self.complete,
+                    asked=self.session.asked,
+                )
 
     def _give_back(self, error: BaseException | None) -> None:
         try:

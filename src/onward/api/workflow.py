@@ -6,7 +6,6 @@ import copy
 import functools
 import inspect
 import string
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -14,12 +13,23 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from onward.api import connect
 from onward.api.endings import Graceful
 from onward.api.identity import digest
-from onward.api.opening import IfRunning, obtain, outward, wanted
+from onward.api.opening import (
+    LOOK_S,
+    IfRunning,
+    Looks,
+    is_set_aside,
+    look,
+    obtaining,
+    outward,
+    patiently,
+    wanted,
+)
 from onward.api.step import Arguments, function_name
 from onward.core import codec, limits
+from onward.core.decide import acted
 from onward.core.errors import NotRecordable, RunCancelled, RunConflict, RunFailed, Unwind, UsageError
 from onward.core.lazily import Lazily
-from onward.core.model import Run
+from onward.core.model import Refused, Run
 from onward.core.retry import Policy
 from onward.runtime import current, observe
 from onward.runtime.current import Here
@@ -134,7 +144,7 @@ class Workflow(Generic[P, R]):
         if current.running_task() is not None:
             observe.log.warning("workflow %s blocks the event loop that calls it", self.name)
         engine = connect.engine()
-        got = self._obtain(engine, args, kwargs)
+        got = patiently(self._obtaining(engine, args, kwargs))
         if isinstance(got, Run):
             return result_of(got)
         with Graceful():
@@ -149,15 +159,7 @@ class Workflow(Generic[P, R]):
 
     async def _direct_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         engine = connect.engine()
-        # Opening reads and commits: in a thread, so that many can begin at once and share their commits.
-        unwanted = threading.Event()
-        opening = asyncio.ensure_future(asyncio.to_thread(self._obtain_aside, engine, args, kwargs, unwanted))
-        try:
-            got = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            unwanted.set()
-            opening.add_done_callback(_give_back)
-            raise
+        got = await self._obtained(engine, args, kwargs)
         if isinstance(got, Run):
             return result_of(got)
         with Graceful():
@@ -170,21 +172,22 @@ class Workflow(Generic[P, R]):
         _say_unused(got)
         return value
 
-    def _obtain_aside(
-        self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], unwanted: threading.Event
-    ) -> Session | Run:
-        got = self._obtain(engine, args, kwargs, unwanted)
-        if isinstance(got, Session):
-            got.thread = 0  # a task executes it: whichever thread it was opened in may wait for it
-        return got
+    async def _obtained(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session | Run:
+        looks = self._obtaining(engine, args, kwargs)
+        while True:
+            # Opening reads and commits: in a thread, so that many can begin at once and share their commits.
+            looking = asyncio.ensure_future(asyncio.to_thread(_look_aside, looks))
+            try:
+                got = await asyncio.shield(looking)
+            except asyncio.CancelledError:
+                looking.add_done_callback(functools.partial(_give_back, engine))
+                raise
+            if got is not None:
+                return got
+            # Here, not in the thread: those who wait would keep all threads from the run that they wait for.
+            await asyncio.sleep(LOOK_S)
 
-    def _obtain(
-        self,
-        engine: Engine,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        unwanted: threading.Event | None = None,
-    ) -> Session | Run:
+    def _obtaining(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Looks:
         # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
         # A call that does not fit begins none.
         bound = inspect.signature(self.fn).bind(*args, **kwargs)
@@ -197,19 +200,18 @@ class Workflow(Generic[P, R]):
             want = wanted("workflow", self.name, identity, args=payload)
         else:
             run_id = self._named_id(args, kwargs)
+            # An id is the same run wherever it is asked for.
+            identity = f"workflow:{self.name}:id:{run_id}"
             want = replace(
-                wanted("workflow", self.name, f"workflow:{self.name}:id:{run_id}", args=payload), id=run_id
+                wanted("workflow", self.name, identity, args=payload), id=run_id, identity=identity
             )
             known = self._known(engine, want)
             if known is not None:
                 return known
-        return obtain(
-            engine,
-            want,
-            if_running=self._if_running,
-            max_age_s=self._max_age_s,
-            fresh=self._fresh,
-            unwanted=unwanted,
+        return (
+            yield from obtaining(
+                engine, want, self._if_running, self._max_age_s, engine.held_here, fresh=self._fresh
+            )
         )
 
     def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
@@ -258,24 +260,36 @@ class Workflow(Generic[P, R]):
                     "replace=True "
                     f"to forget that run.",
                 )
-            if run.state == "running" and not engine.is_dead(run):
+            # Cancelled first, which is refused if somebody else has continued it since it was read.
+            closing = acted(run, "cancelled", by="replace=True", now=engine.store.now())
+            is_held = run.state == "running" and not engine.is_dead(run)
+            if is_held or (closing and isinstance(engine.committer.commit(closing)[0], Refused)):
                 raise RunConflict(
                     run.id, f"run {run.id} is running with other arguments; nothing was started"
                 )
             engine.store.delete(run.no)
             return None
         if run.state == "cancelled":
-            raise RunCancelled(run.id)
+            if not is_set_aside(engine, run):
+                raise RunCancelled(run.id)
+            engine.store.delete(run.no)  # two runs cannot have one id
+            return None
         return run if run.state == "done" else None
 
 
-def _give_back(opening: asyncio.Future[Session | Run]) -> None:
+def _look_aside(looks: Looks) -> Session | Run | None:
+    got = look(looks)
+    if isinstance(got, Session):
+        got.thread = 0  # a task executes it: whichever thread it was opened in may wait for it
+    return got
+
+
+def _give_back(engine: Engine, opening: asyncio.Future[Session | Run | None]) -> None:
     """The caller was cancelled while its run was being opened: nobody is left to execute it."""
     if opening.cancelled() or opening.exception() is not None:
         return
     session = opening.result()
     if isinstance(session, Session):
-        engine = connect.engine()
         drive(session.release(), engine, session)
         engine.let_go(session)
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onward.api import doubts
+from onward.api.identity import has_own_id
 from onward.api.journal import Acted, Journal
 from onward.cli import output
 from onward.cli.group import tell
@@ -141,6 +142,11 @@ def _name(one: Acted) -> str:
 
 
 def _ended(one: Acted) -> str:
+    if one.asked and has_own_id(one.run):
+        return (
+            "is being executed: its process was asked to stop, and does so at its next step or item. A call with its "
+            f"id starts nothing until then, and after that: onward reset {plain(one.run.id)}"
+        )
     if one.asked:
         return "is being executed: its process was asked to stop, and does so at its next step or item"
     return "is cancelled; what it had recorded is kept"

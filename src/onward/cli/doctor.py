@@ -69,7 +69,7 @@ def _examine(url: str) -> tuple[list[Finding], int]:
     """All findings, and the exit code."""
     path = journal_file(url)
     found = [_sqlite()]
-    if path is not None and path.exists():
+    if path is not None and os.path.isfile(path):  # False as well for what cannot be a path
         found += _place(path)
     try:
         with Journal.existing(url) as journal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -72,7 +72,7 @@ def _count(runs: Sequence[Run]) -> str:
 def _target(target: str | None, *, move: bool) -> Iterator[Callable[[bytes], object]]:
     """Where the lines go; a file takes its place when it is complete and durable."""
     if target is None:
-        if sys.stdout.isatty():
+        if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("say where to: onward export RUN > runs.jsonl; nothing was written")
         with _complaining("the export", move=move):
             out = sys.stdout.buffer
@@ -85,7 +85,7 @@ def _target(target: str | None, *, move: bool) -> Iterator[Callable[[bytes], obj
                 raise
         return
     path = Path(target)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".onward-{os.urandom(8).hex()}.part"
     try:
         with _complaining(plain(target, 1_000), move=move):
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -95,7 +95,8 @@ def _target(target: str | None, *, move: bool) -> Iterator[Callable[[bytes], obj
                 host.sync(file.fileno())
             os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or the folder is none
+            part.unlink()
 
 
 @contextmanager

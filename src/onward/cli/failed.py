@@ -45,7 +45,10 @@ def failed(run_id: str, path: str | None, *, as_json: bool) -> None:
         if items:
             tell(f"try them again: onward retry {shown} [KEY...]; give one up: onward skip {shown} KEY")
         else:
-            tell(f"no item of {shown} has failed")
+            # What failed in a workflow, or ended a pass, is no item that was given up.
+            is_over = one.state not in ("failed", "stuck")
+            elsewhere = "" if is_over else f"; what it ended with: onward show {shown}"
+            tell(f"no item of {shown} has failed{elsewhere}")
 
 
 def _row(item: FailedItem, now: float) -> list[str]:

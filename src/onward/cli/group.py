@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 from collections.abc import Mapping
@@ -51,11 +52,25 @@ class Commands(click.Group):
         ctx.color = wants_color()
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = plain_lines(error.message)  # it quotes what was typed
+            raise
         except OnwardError as error:
             complain(error)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _drop_output()
+            tell(f"what was to be said could not be written: {error.strerror}")
+            ctx.exit(FAILED)
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: Python would try once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def exit_code(error: OnwardError) -> int:

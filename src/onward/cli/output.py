@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from onward.api import ground
 from onward.api.journal import Overview
 from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
 from onward.core import codec
@@ -118,6 +119,12 @@ def rate_text(rate: float | None) -> str:
     return f"{rate:,.1f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min"
 
 
+def name_text(run: Run) -> str:
+    """What a run is called here: with its folder where that is another one, with its id where many have its name."""
+    name = plain(ground.full_name(run))
+    return f"{name} ({plain(run.id)})" if run.kind == "workflow" else name
+
+
 def command_text(run: Run) -> str:
     """What to type here to continue a run."""
     return command_in(run.command, working_folder())
@@ -179,12 +186,19 @@ def failure_json(failure: Failure | None, *, whole: bool = False) -> dict[str, s
 
 def state_code(one: Overview) -> int:
     """The exit code that stands for a run's state."""
-    # A loop waits only where each item is done once, for ever; so does a cursor: nothing of it is unfinished.
-    if one.state == "done" or (one.state == "waiting" and one.run.kind == "loop"):
+    if one.state == "done" or is_standing(one):
         return FINISHED
     if one.state in ("failed", "stuck", "cancelled"):
         return FAILED_ITEMS if went_through(one) else FAILED
     return UNFINISHED
+
+
+def is_standing(one: Overview) -> bool:
+    """Whether it waits for its next use: a loop does so where each item is done once, for ever, and a cursor does.
+
+    Nothing of it is unfinished.
+    """
+    return one.state == "waiting" and one.run.kind == "loop"
 
 
 def went_through(one: Overview) -> bool:

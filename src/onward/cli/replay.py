@@ -8,7 +8,8 @@ import pdb
 import sys
 import traceback
 from bdb import BdbQuit
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -66,7 +67,7 @@ def replay(
                 return _Pdb().open_in(frame)
         return True
 
-    with Journal.existing() as journal:
+    with Journal.existing() as journal, _print_aside() if as_json else nullcontext():
         played = replayed(journal, run_id, program, stop_at=stop_at, arrived=arrived)
     if stop_at is not None and stop_at not in seen:
         _say_not_reached(played, stop_at)
@@ -81,6 +82,23 @@ def replay(
     if debug and played.end.error is not None and played.end.kind == "raised":
         _post_mortem(played.end.error)
     click.get_current_context().exit(FINISHED if fits else FAILED)
+
+
+@contextmanager
+def _print_aside() -> Iterator[None]:
+    """Let what the program prints go to stderr, also what its own processes print: it is no part of the document."""
+    if sys.stdout is None:  # the shell has closed it
+        yield
+        return
+    sys.stdout.flush()
+    before = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def _say_not_reached(played: Played, stop_at: str) -> None:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -26,6 +25,8 @@ from onward.runtime.observe import span
 
 _CALL: Final = ["-m", "onward.cli.call"]
 _MAX_DELAY_S: Final = 60.0
+# Beyond so many doublings every delay is a minute, and floats come to their end.
+_DOUBLINGS: Final = 60
 # Runs of this script that are looked at: a script with more unfinished ones is not helped by looking at them all.
 _RUNS: Final = 200
 
@@ -61,7 +62,7 @@ def run(target: str, args: tuple[str, ...], max_restarts: int, delay: float, *, 
 
 def command_words(target: str, args: Sequence[str]) -> list[str]:
     """What stands behind `python` in the command that executes the target."""
-    if Path(target).is_file():
+    if os.path.isfile(target):  # False as well for what cannot be a path
         return [target, *args]
     module, colon, function = target.rpartition(":")
     if colon and _is_dotted(module) and function.isidentifier():
@@ -133,7 +134,7 @@ class Supervisor:
                     f"{_death(code)}; {self._vain(in_vain - 1)}. Put it right, then continue with: {self._command}"
                 )
                 return FAILED
-            pause = min(_MAX_DELAY_S, self._delay_s * 2 ** max(0, in_vain - 1))
+            pause = min(_MAX_DELAY_S, self._delay_s * 2.0 ** min(_DOUBLINGS, max(0, in_vain - 1)))
             tell(f"{_death(code)}; starting it again in {span(pause)}")
             if self._wait(self._stop, pause):
                 return self._stopped()

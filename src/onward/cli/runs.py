@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 import click
 
+from onward.api import ground
 from onward.api.journal import Journal
 from onward.cli import output
 from onward.cli.group import tell
@@ -49,7 +50,7 @@ def runs(
     rows = [
         [
             plain(one.run.id),
-            plain(one.run.name),
+            plain(ground.full_name(one.run)),
             output.state_text(one.state),
             output.progress_text(one),
             output.ago(one.run.created_at, now),

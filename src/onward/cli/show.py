@@ -79,10 +79,10 @@ def _head(one: Overview, line: Timeline, now: float) -> None:
         click.echo(f"  executed by {plain(one.holder)}")
     if line.kept.units:
         about = "about " if line.cut else ""
-        kept = (
-            f"  kept from earlier leases: {line.kept.units:,} units, {about}{span(line.kept.work_s)} of work"
-        )
-        repeated = "" if not line.repeated else f"; begun again after a death: {line.repeated:,}"
+        what = "step" if run.kind == "workflow" else "item"
+        units = f"1 {what}" if line.kept.units == 1 else f"{line.kept.units:,} {what}s"
+        kept = f"  kept from before: {units}, {about}{span(line.kept.work_s)} of work"
+        repeated = "" if not line.repeated else f"; begun again: {line.repeated:,}"
         click.echo(kept + repeated)
     if line.dead_s >= 1:
         click.echo(f"  nobody worked on it for {span(line.dead_s)}, because a process had died")

@@ -17,6 +17,8 @@ _NEEDS_YOU: tuple[ShownState, ...] = ("interrupted", "failed", "stuck")
 _ENDED: tuple[ShownState, ...] = ("done", "cancelled")
 # Lines of a section: more than a screen is no glance. `onward runs` lists all.
 _LINES = 10
+# Unfinished runs that are looked at: among those that are never finished, the others must be found.
+_LOOKED_AT = 50
 
 
 @click.command()
@@ -24,20 +26,23 @@ _LINES = 10
 def status(*, as_json: bool) -> None:
     """One glance: what runs, how far it is, what failed, what to type."""
     with Journal.existing() as journal:
-        running = journal.list(states=_RUNNING, limit=_LINES)
+        running = journal.list(states=_RUNNING, limit=_LOOKED_AT)
         needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
         ended = journal.list(states=_ENDED, limit=5)
         now, place = journal.now(), journal.place
+    standing = [one for one in running if output.is_standing(one)]
     if as_json:
+        running = running[:_LINES]
         sections = {"running": running, "needs_you": needs_you, "ended": ended}
         output.emit(
             {"journal": place, **{k: [output.run_json(one) for one in v] for k, v in sections.items()}}
         )
         return
     click.echo(f"journal {place}")
-    _running(running, now)
+    _running([one for one in running if one not in standing][:_LINES], now)
     _needs_you(needs_you, now)
     _ended(ended, now)
+    _standing(standing[:_LINES], now)
     if not running and not needs_you and not ended:
         click.echo("\nno runs are recorded yet")
 
@@ -48,16 +53,16 @@ def _running(found: Sequence[Overview], now: float) -> None:
     click.echo()
     output.heading("in progress")
     rows = [
-        [plain(one.run.name), output.state_text(one.state), output.progress_text(one), _who(one, now)]
+        [output.name_text(one.run), output.state_text(one.state), output.progress_text(one), _who(one, now)]
         for one in found
     ]
     output.table(rows, indent="  ")
     for one in found:
         if one.said is not None:
             said = f"{plain(one.said.key, 60)} says {plain(one.said.details, 80)}"
-            click.echo(f"  {plain(one.run.name)}: {said} ({output.ago(one.said.at, now)})")
+            click.echo(f"  {output.name_text(one.run)}: {said} ({output.ago(one.said.at, now)})")
         if one.state in ("pending", "paused"):
-            click.echo(f"  continue {plain(one.run.name)} with: {output.command_text(one.run)}")
+            click.echo(f"  continue {output.name_text(one.run)} with: {output.command_text(one.run)}")
 
 
 def _who(one: Overview, now: float) -> str:
@@ -78,7 +83,7 @@ def _needs_you(found: Sequence[Overview], now: float) -> None:
     click.echo()
     output.heading("needs you")
     for one in found:
-        head = [plain(one.run.name), output.state_text(one.state), output.progress_text(one)]
+        head = [output.name_text(one.run), output.state_text(one.state), output.progress_text(one)]
         when = output.ago(one.last_sign_at, now)
         click.echo("  " + "  ".join(part for part in (*head, when) if part))
         failure = output.run_failure(one.run)
@@ -96,8 +101,11 @@ def what_to_type(one: Overview) -> str:
         return f"find out what happened. If it was executed: {if_done}\nif not: {if_not}\nthen: {command}"
     if one.state == "stuck":
         return f"put it right, then type: onward retry {one.run.id}"
+    if one.counts.failed and one.run.identity.startswith("once:"):
+        # Its passes come again and again: they leave alone what failed until a person says otherwise.
+        return f"try the failed ones again: onward retry {one.run.id}\nthen: {command}"
     if one.counts.failed:
-        return f"try the failed ones again: {command} (what failed: onward show {one.run.id})"
+        return f"try the failed ones again: {command} (what failed: onward failed {one.run.id})"
     return f"continue it: {command}"
 
 
@@ -108,11 +116,24 @@ def _ended(found: Sequence[Overview], now: float) -> None:
     output.heading("ended lately")
     rows = [
         [
-            plain(one.run.name),
+            output.name_text(one.run),
             output.state_text(one.state),
             output.progress_text(one),
             output.ago(one.run.updated_at, now),
         ]
+        for one in found
+    ]
+    output.table(rows, indent="  ")
+
+
+def _standing(found: Sequence[Overview], now: float) -> None:
+    """Cursors, and what is done once for ever: never finished, and nothing of it is in progress."""
+    if not found:
+        return
+    click.echo()
+    output.heading("kept for the next time")
+    rows = [
+        [output.name_text(one.run), output.progress_text(one), output.ago(one.run.updated_at, now)]
         for one in found
     ]
     output.table(rows, indent="  ")

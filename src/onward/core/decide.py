@@ -350,6 +350,11 @@ def reopened(run: Run, entries: Sequence[Entry], *, now: float) -> Change:
     )
 
 
+def forgotten(run: Run, *, by: str, now: float) -> Change:
+    """A person says of a run that is cancelled already that its id is free for a new one."""
+    return Change(run.no, run.fence, (_mark(run, "cancelled", now, codec.encode(by)),), before=run)
+
+
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
     """A loop's progress, for its row."""
     return Change(run.no, run.fence, progress=Progress(done, total, seq))

@@ -11,8 +11,10 @@ from onward.core.errors import UsageError
 from onward.core.model import Entry
 
 SEPARATOR = " > "
-# Units under these are notes that onward makes for itself (where a sink's file stood, which number a file has). They are
-# part of the record, and of no interest to a person who asks what was done.
+# Between what a direct call is recognised by and the folder it belongs to, see `api.ground`: in no name.
+_GROUND = "\x1f"
+# Units under these are notes that onward makes for itself (where a sink's file stood, which number a file has). They
+# are part of the record, and of no interest to a person who asks what was done.
 NOTES = ("sink/", "number/", "part/")
 
 
@@ -78,3 +80,13 @@ def divergence(entry: Entry, kind: str, name: str, fingerprint: bytes | None) ->
     ):
         return f"{kind} `{name}` with other arguments", f"{kind} `{name}` with these arguments"
     return None
+
+
+def grounded(identity: str, folder: str) -> str:
+    """The identity as it is in one folder; `folder` is empty where it is the same everywhere."""
+    return f"{identity.partition(_GROUND)[0]}{_GROUND}{folder}" if folder else identity.partition(_GROUND)[0]
+
+
+def ground_of(identity: str) -> str:
+    """The folder that an identity belongs to; empty for one that is the same everywhere."""
+    return identity.partition(_GROUND)[2]

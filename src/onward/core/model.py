@@ -109,6 +109,7 @@ class Change(NamedTuple):
     before: Run | None = None
     progress: Progress | None = None
     create: bool = False
+    beside: tuple[Change, ...] = ()  # of other runs: written together with this one, or none of them
 
 
 class Applied(NamedTuple):
@@ -124,6 +125,7 @@ class Refused(NamedTuple):
 
     reason: Literal["fence", "lease", "exists", "missing", "key"]
     detail: str
+    run_no: int = 0  # of the change `beside` that was refused; 0 if it was the change itself
 
 
 Answer = Applied | Refused

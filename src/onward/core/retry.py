@@ -67,6 +67,8 @@ def delay_s(policy: Policy, *, attempt: int, error: BaseException, now: float, r
 
 def backoff_s(policy: Policy, times: int, *, random: float) -> float:
     """Seconds to wait after so many failures (1, 2, ...); `random` in [0, 1) draws the jitter."""
+    if policy.backoff_s == 0:  # nothing grows out of it, however often it is multiplied
+        return 0.0
     ceiling = min(policy.backoff_max_s, policy.backoff_s * _growth(policy.factor, times - 1))
     return ceiling * random if policy.jitter else ceiling
 

@@ -6,6 +6,7 @@ holds the lease; durable calls, which only that process could record, are refuse
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import resource
@@ -48,9 +49,15 @@ def work(line: socket.socket, body: bytes) -> None:
         if isinstance(error, MemoryError) and order.memory_bytes is not None:
             error.add_note(f"{order.what} may use {order.memory_bytes:,} bytes (memory=)")
         letter, text = wire.ERROR, codec.encode_error(error)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    _flush()
     wire.send(line, letter, wire.text(text))
+
+
+def _flush() -> None:
+    """Write out what was printed. What cannot be is lost, and never the outcome of a step that was executed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed by the step, taken away, or nobody reads any more
+            stream.flush()
 
 
 def _move_in(around: wire.Surroundings, order: wire.Order) -> None:

@@ -14,7 +14,7 @@ from onward.core.decide import Ended, Started, decide
 from onward.core.errors import StepCrashed
 from onward.core.keys import SEPARATOR
 from onward.core.lazily import Lazily
-from onward.core.model import Answer, Begun, Change
+from onward.core.model import Begun, Change, Refused
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Keep, Later, Now, Outcome
 from onward.runtime.items import Items
@@ -134,33 +134,34 @@ class Bodies:
         return min((one.attempt - 1 + one.suspect for one in known), default=0)
 
     def end(
-        self, handed: Handed, begun_at: float, value: str | None, beside: Sequence[Change] = ()
-    ) -> Flow[Sequence[Answer]]:
+        self, handed: Handed, begun_at: float, value: str | None, beside: tuple[Change, ...] = ()
+    ) -> Flow[Refused | None]:
         """The body has run through. `beside` are changes of other runs, which become durable together with it.
 
-        Returns what these were answered.
+        Returns why one of these was refused, if it was: then nothing was recorded, of the items neither.
         """
         items, session = self.items, self.session
         if len(handed.keys) == 1 and not beside:
             items.weight = 1
             yield from items.end(handed.keys[0], begun_at, value)
-            return ()
+            return None
         if session.unwinding is not None:
             raise session.unwinding
         yield from items.settle()
         change = self._ended(handed, begun_at, value, (yield Now()))
-        answers: Sequence[Answer] = ()
         if beside:
-            answers = yield Keep((change, *beside))
-            session.count(answers[:1], 0 if items.nested else len(handed.keys))
-            answers = answers[1:]
+            answers = yield Keep((change._replace(beside=beside),))
+            if isinstance(answers[0], Refused) and answers[0].run_no:
+                return answers[0]
+            session.count(answers, 0 if items.nested else len(handed.keys))
         else:
             items.follow((yield Later(change)), len(handed.keys))
         for key in handed.keys:
+            session.settle_marker(key)  # with `flush_s` it may not be written yet
             items.left(key)
         if not items.nested:
             session.forget_scope(handed.scope)
-        return answers
+        return None
 
     def _ended(self, handed: Handed, begun_at: float, value: str | None, now: float) -> Change:
         run = self.session.run

@@ -81,6 +81,11 @@ def reset_here(token: Any) -> None:
     _here.reset(token)
 
 
+def go_back(place: Here | None) -> None:
+    """The body of a loop is left: the code stands where it stood before, if that run goes on still."""
+    _here.set(None if place is not None and place.session.over else place)
+
+
 def running_task() -> asyncio.Task[Any] | None:
     """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
     if "asyncio" not in sys.modules or asyncio._get_running_loop() is None:

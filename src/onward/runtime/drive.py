@@ -216,9 +216,11 @@ async def _commit(engine: Engine, changes: Sequence[Change]) -> list[Answer]:
     try:
         return await future
     except asyncio.CancelledError:
-        if not future.cancelled():  # thrown in by other means than a cancelled task
+        if not future.done():  # thrown in by other means than a cancelled task
             raise
-        return await interrupted.committed(late)
+        # Cancelled together with the waiter, or answered just before the waiter was.
+        answered = None if future.cancelled() else future
+        return await interrupted.committed(late, answered)
 
 
 def _broken(session: Session, error: JournalError) -> BaseException:

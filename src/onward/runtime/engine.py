@@ -16,7 +16,7 @@ from typing import Final
 
 from onward.core import limits
 from onward.core.decide import Past, claimed, may_claim, opened
-from onward.core.errors import LeaseLost, RunConflict, Stopped
+from onward.core.errors import JournalBroken, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR
 from onward.core.model import Applied, Begun, Change, Entry, Owner, Run
 from onward.runtime.bell import Bell
@@ -160,14 +160,28 @@ class Engine(Leases):
             self._registered = True
 
     def close(self) -> None:
-        """Commit what is queued and close the store. Runs still held are given back by their own code, not here."""
+        """Commit what is queued and close the store. Runs still held are given back: their code can record no more."""
+        held = self._take_from_their_code()
         try:
             self.committer.close()
         finally:
+            for session in held:
+                self.let_go(session)
             if self._registered:
                 self.leave()
             self.store.close()
             _engines.discard(self)
+
+    def _take_from_their_code(self) -> list[Session]:
+        # First of all: what is called from now on may find another journal open, and must not write this run into it.
+        held = list(self.sessions.values())
+        for session in held:
+            closed = JournalBroken(
+                f"the journal {self.store.place} was closed in this process while it executed run {session.run.id}; "
+                f"what was recorded is kept, nothing more is. Call it again to continue it."
+            )
+            session.unwind(Stopped(str(closed)), cause=closed)
+        return held
 
     def abandon(self) -> None:
         """In a forked child: everything here belongs to the parent."""

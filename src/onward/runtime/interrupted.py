@@ -21,14 +21,16 @@ else:
     asyncio = Lazily("asyncio")
 
 
-async def committed(late: Sequence[Ticket]) -> list[Answer]:
-    """The answers to a commit whose waiter was cancelled, once `late` holds its ticket."""
-    while not late:
+async def committed(
+    late: Sequence[Ticket], answered: asyncio.Future[list[Answer]] | None = None
+) -> list[Answer]:
+    """The answers to a commit whose waiter was cancelled: those it has had, or once `late` holds its ticket."""
+    while answered is None and not late:
         try:
             await asyncio.sleep(0.001)
         except asyncio.CancelledError:
             continue
-    answers = late[0].result()
+    answers = late[0].result() if answered is None else answered.result()
     Cancellation(asyncio.current_task(), peek())
     return answers
 

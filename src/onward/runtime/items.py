@@ -15,6 +15,7 @@ from onward.core.errors import RunConflict, UsageError
 from onward.core.model import Begun, Change, Entry
 from onward.core.retry import Policy
 from onward.core.rows import recognised
+from onward.core.texts import Failure, failure_of
 from onward.runtime import observe
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
@@ -48,6 +49,7 @@ class Items:
         # Equal items are so much work each; what has an explicit key is one work, done once.
         self.duplicates: Duplicates = duplicates or ("again" if key is None else "skip")
         self.parked = 0
+        self.raised: dict[str, Failure] = {}  # why it is parked, if that was exceptions and not deaths
         self.weight = 1  # how many items end together
         self.prompt = False  # whether the source gives the next item without any wait
         self._done: Any = None  # the ticket of the item that ended last
@@ -133,9 +135,8 @@ class Items:
         return RunConflict(
             run.id,
             f"`{run.name}` has {self.session.done:,} items done, but none of the first {looked} items given "
-            "now is among them: this is "
-            f"another list. Nothing was begun and nothing is lost. Give this loop its own name= or, to start afresh, "
-            f"run `onward cancel {run.id}` first.",
+            "now is among them: this is another list. Nothing was begun and nothing is lost. Give this loop its own "
+            f"name= (for lists that are new every day: with the day in it) or, to start afresh, run `onward cancel {run.id}` first.",
         )
 
     # -- beginning and ending --------------------------------------------------------------------------------
@@ -213,10 +214,20 @@ class Items:
     def _park(self, key: str, past: Begun) -> Flow[None]:
         now: float = yield Now()
         unit = Unit(key, "item", self.name, self.policy)
-        error = codec.encode_error(crash_error(past), *self._given.pop(key, ()))
+        raised = self._raised_last(key)
+        if raised is not None:
+            self.raised[key] = raised
+        error = codec.encode_error(crash_error(past, raised), *self._given.pop(key, ()))
         yield from self.session.record(unit, error, past, Outcome(None, None, now, now), ok=False)
         self.left(key)
         self.parked += 1
+
+    def _raised_last(self, key: str) -> Failure | None:
+        """The exception that ended the pass in this item the last time; None if the process died in it."""
+        store, run_no = self.engine.store, self.session.run.no
+        latest = store.entries(run_no, after=store.last_seq(run_no) - limits.PAGE_ROWS)
+        ends = [entry.value for entry in latest if entry.key == key and entry.state == "crashed"]
+        return failure_of(ends[-1]) if ends else None
 
     def died(self, unit: Unit, error: BaseException, *, alone: bool, begun_at: float) -> Flow[None]:
         """The worker that executed an item of a map has died: alone it is convicted, else it becomes a suspect."""

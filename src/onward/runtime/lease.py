@@ -36,6 +36,7 @@ class Lease:
             None  # some of it was told to stop, and the journal has not heard of it yet
         )
         self.given_back = False  # whether the journal has heard how this lease ended
+        self.over = False  # whether this process has let go of the run
         self.woken = Bell()
         self.thread = threading.get_ident()
         self.lock = threading.Lock()

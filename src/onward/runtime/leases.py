@@ -79,9 +79,14 @@ class Leases:
         """The session has ended: its run is no longer kept. A journal that has not heard of it does, once it can."""
         current.end(session)
         with self._lock:
-            self.sessions.pop(session.run.no, None)
+            if self.sessions.get(session.run.no) is session:
+                del self.sessions[session.run.no]
         if not session.given_back and (session.unwinding is None or isinstance(session.unwinding, Stopped)):
             self.owe(session.run)
+        # Code that was left behind, such as a loop that nobody closed, must not write into what has ended.
+        session.over = True
+        over = f"run {session.run.id} is over in this process; nothing more of it is executed or recorded"
+        session.unwind(Stopped(over))
 
     def owe(self, run: Run) -> None:
         """A lease of ours has ended, or never came to be used, and the journal may not know it."""
@@ -131,8 +136,13 @@ class Leases:
             if no in ours:
                 session.safe_until = safe_until
                 self._ask(session, ours[no])
-            elif session.unwinding is None and self.sessions.get(no) is session:
+            elif session.unwinding is None and self._was_taken(session.run):
                 session.unwind(LeaseLost(session.run.id, session.run.fence))
+
+    def _was_taken(self, run: Run) -> bool:
+        """Whether somebody else has the run now; if not, its own code has just given it back."""
+        stored = self.store.run(run.id)
+        return stored is None or stored.fence != run.fence
 
     def _safe_until(self) -> float:
         # From before the request is sent: the lease may have begun as early as that.

@@ -7,6 +7,7 @@ from typing import Any
 from onward.core import codec, limits
 from onward.core.errors import NotRecordable, StepCrashed, StepFailed
 from onward.core.model import Begun, Entry
+from onward.core.texts import Failure
 
 
 def payload(value: Any, unit: str | None) -> str | None:
@@ -40,7 +41,14 @@ def recorded_error(entry: Entry) -> BaseException:
     )
 
 
-def crash_error(past: Begun) -> StepCrashed:
+def crash_error(past: Begun, raised: Failure | None = None) -> StepCrashed:
+    """Why it is parked: deaths of the process, or exceptions that ended the pass, the last one of which is `raised`."""
+    if raised is not None:
+        times = "once" if past.crashes == 1 else f"{past.crashes} times, the last time"
+        return StepCrashed(
+            f"{past.kind} `{past.key}` has ended the program {times} with {raised.line}; it is not begun again "
+            f"by itself"
+        )
     what = "process died" if past.crashes == 1 else f"process died {past.crashes} times"
     return StepCrashed(
         f"the {what} while {past.kind} `{past.key}` was executed; it is not begun again by itself"

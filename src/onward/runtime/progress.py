@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Final, TextIO
 
 from onward.core.estimates import Estimate, time_left
+from onward.core.model import Request
 from onward.core.texts import command_in, plain
 from onward.runtime import notebook, observe
 
@@ -65,23 +66,27 @@ class Progress:
         if now >= self._next_at:
             self._draw(now)
 
-    def finish(self, *, done: int, failed: int = 0, complete: bool = True) -> None:
-        """The pass is over; `complete` when it came to the end of its items."""
+    def finish(
+        self, *, done: int, failed: int = 0, complete: bool = True, asked: Request | None = None
+    ) -> None:
+        """The pass is over; `complete` when it came to the end of its items, else `asked` says who wanted that."""
         self.done, self.failed = done, failed
         with contextlib.suppress(Exception):
-            summary = self.summary(complete=complete)
+            summary = self.summary(complete=complete, asked=asked)
             if self._bar is not None and self._bar.close(summary):
                 observe.log.info(summary)
             else:
                 observe.say(summary)
 
-    def summary(self, *, complete: bool) -> str:
+    def summary(self, *, complete: bool, asked: Request | None = None) -> str:
         """The sentence that stands at the end."""
         took = observe.span(max(0.0, self._clock() - self._begun_at))
         kept = f" ({self.kept:,} of them kept from earlier passes)" if self.kept else ""
         failed = f", {self.failed:,} failed" if self.failed else ""
         if complete:
             return f"{self.name}: finished, {self.done:,} done{kept}{failed}, in {took}"
+        if asked == "cancel":  # the same call begins anew
+            return f"{self.name}: cancelled after {took} at {self.counted}{kept}{failed}"
         goes_on = "the same call continues there"
         if self._command is not None:
             goes_on = f"continue with: {command_in(self._command, _working_folder())}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from onward.core import codec
+from onward.core import codec, keys
 from onward.core.errors import Diverged, Stopped
 from onward.core.model import Applied, Begun, Entry, Run
 from onward.runtime.current import Here
@@ -153,7 +153,8 @@ class ReplayEngine(Engine):
         self._held = replace(held, id=run.id, no=answer.run_no)
 
     def open(self, run: Run) -> Session | None:
-        if run.identity != self.original.identity:
+        # Without the folder: it is replayed wherever its code lies now.
+        if keys.grounded(run.identity, "") != keys.grounded(self.original.identity, ""):
             raise Foreign(run)
         return self.session()
 

@@ -200,6 +200,8 @@ class Session(Ledger):
         if found is None:
             self.met(entry.key)
             return
+        if self.unwinding is not None:
+            raise self.unwinding
         diverged = Diverged(self.run.id, entry.key, *found)
         stuck = Released("diverged", codec.encode_error(diverged))
         self.applied((yield Keep((decide(self.run, stuck, now=(yield Now())),))))
@@ -207,6 +209,8 @@ class Session(Ledger):
         raise self.unwind(Stopped(str(diverged)), cause=diverged)
 
     def record(self, unit: Unit, text: str | None, past: Begun, outcome: Outcome, *, ok: bool) -> Flow[None]:
+        if self.unwinding is not None:
+            raise self.unwinding
         change = self.outcome(unit, text, past, outcome, ok=ok)
         self.kept((yield Keep((change,))), change)
 

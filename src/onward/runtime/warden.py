@@ -17,14 +17,19 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Final, NoReturn
 
+from onward.core import limits
 from onward.runtime import apart, wire
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+_PR_SET_CHILD_SUBREAPER: Final = 36
+# How often it looks whether what has left a worker's group is gone (seconds).
+_LOOK_S: Final = 0.005
 
 
 class Warden:
@@ -40,6 +45,7 @@ class Warden:
             signal.signal(number, _awake)
         if not dies_with_parent(parent, signal.SIGTERM):
             self._parent = -1
+        _adopt_orphans()
 
     def serve(self) -> Callable[[], None] | None:
         """Fork a worker for each order. In the worker returns what it is to do; in the warden None, at the end."""
@@ -52,9 +58,9 @@ class Warden:
                 _get_ready(wire.untext(body).split())
             if letter != wire.ORDER:
                 continue  # or the end of a worker that had ended by itself
-            pid = os.fork()
+            warden, pid = os.getpid(), os.fork()
             if pid == 0:
-                return self._as_worker(body, fds)
+                return self._as_worker(warden, body, fds)
             _lead_group(pid)
             for fd in fds:
                 os.close(fd)
@@ -67,7 +73,7 @@ class Warden:
                 return None
         return None
 
-    def _as_worker(self, body: bytes, fds: list[int]) -> Callable[[], None]:
+    def _as_worker(self, warden: int, body: bytes, fds: list[int]) -> Callable[[], None]:
         _lead_group(0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -75,7 +81,8 @@ class Warden:
         # same signal first would be taken for one that crashed. A handler, not SIG_IGN: that would be inherited.
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, _awake)
-        dies_with_parent(os.getppid(), signal.SIGKILL)
+        if not dies_with_parent(warden, signal.SIGKILL):
+            os._exit(1)
         self._control.close()
         os.close(self._bell)
         line, *standard = fds
@@ -106,6 +113,7 @@ class Warden:
                 break
         _kill_group(pid)  # what it has started ends with it; until it is reaped, its number is nobody else's
         _, status = os.waitpid(pid, 0)
+        _kill_orphans()
         return os.waitstatus_to_exitcode(status) if told else None
 
     def _is_orphan(self) -> bool:
@@ -141,6 +149,40 @@ def _kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
         except OSError:
             continue
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what a worker leaves behind, also of what has left its group (`setsid`): Linux only."""
+    if sys.platform == "linux" and os.path.exists(f"/proc/{os.getpid()}/stat"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _kill_orphans() -> None:
+    """End what the worker has left behind, and what that leaves behind, until nothing is there."""
+    until = time.monotonic() + limits.LEAVE_S  # what the kernel itself holds up ends when that lets it go
+    while time.monotonic() < until:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            for child in _children():
+                os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is its own
+            time.sleep(_LOOK_S)
+
+
+def _children() -> list[int]:
+    """The processes whose parent is this one. Not every kernel lists them, so all are asked."""
+    own, found = str(os.getpid()), []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()  # the name before it may hold anything
+        except OSError:  # it has ended meanwhile
+            continue
+        if fields[1:2] == [own]:
+            found.append(int(name))
+    return found
 
 
 def _drain(fd: int) -> None:

@@ -31,7 +31,8 @@ class Store(Protocol):
 
         A change whose guard does not hold is answered `Refused` and leaves no trace; the others go through. Entries get
         the next numbers of their run: dense, from 0. Units leave the set of begun ones before others enter it. A value
-        that no journal can hold (half a surrogate pair) refuses its change alone.
+        that no journal can hold (half a surrogate pair) refuses its change alone. A change and those `beside` it have
+        one answer: if the guard of one of them does not hold, nothing of any of them is written.
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
         request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and

@@ -168,8 +168,9 @@ class Committer:
             with self._mutex:
                 lead = self._take_lead()
                 if not lead and ticket in self._later:
-                    self._later.remove(ticket)
-                    self._queue.append(ticket)
+                    # All of them, and before what is queued: the order in which they came stays as it was.
+                    self._queue.extendleft(reversed(self._later))
+                    self._later.clear()
             if lead:
                 self._lead()
         if not ticket.settled:
@@ -323,7 +324,7 @@ class Committer:
         """Wait for leadership or for a ticket whose time is up; False when the committer is closed."""
         idle = True
         while not self._handed:
-            if self._closing and not self._leading:
+            if self._closing and not self._leading and not self._later:
                 return False
             if self._later and not self._leading:
                 left = self._later[0].due - self._clock()

@@ -3,8 +3,8 @@
 Python runs signal handlers in the main thread, between any two bytecodes; what a handler raises appears there.
 A mask of
 the operating system does not help: another thread takes the signal and the handler still runs in the main one. So
-while a mask is on, handlers written in Python are replaced by one that remembers the signal; it is raised anew
-at the end.
+while a mask is on, handlers written in Python are replaced by one that remembers the signal; they are called at the
+end.
 Signals with their default action (a plain SIGTERM, SIGKILL) are not touched: they end the process, which is safe.
 """
 
@@ -16,10 +16,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-# Those that people and supervisors send, and alarms that time-out helpers turn into exceptions.
+# Those that people, supervisors and batch systems send, and alarms that time-out helpers turn into exceptions.
 _SIGNALS = tuple(
     int(getattr(signal, name))
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT")
+    for name in (
+        *("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT"),
+        *("SIGXCPU", "SIGVTALRM", "SIGPROF"),
+    )
     if hasattr(signal, name)
 )
 # The functions below those of the `signal` module, which turn every number into an enum and back: 2 µs instead of 40.
@@ -36,7 +39,7 @@ class Masked:
     __slots__ = ("_came", "_replaced")
 
     def __init__(self) -> None:
-        self._came: list[int] = []
+        self._came: list[tuple[int, FrameType | None]] = []
         self._replaced: list[tuple[int, Any]] = []
 
     def __enter__(self) -> None:
@@ -54,7 +57,7 @@ class Masked:
             raise
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._came.append(number)
+        self._came.append((number, frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
@@ -72,7 +75,9 @@ class Masked:
                     _set(number, handler)
                     self._replaced.pop()
                 while self._came:
-                    signal.raise_signal(self._came.pop(0))
+                    # Called, not raised anew: an event loop was woken when the signal came, and would hear it twice.
+                    number, frame = self._came.pop(0)
+                    _get(number)(number, frame)
             except BaseException as interruption:  # the rest must be put back all the same
                 raised = raised or interruption
         if raised is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class _Rows:
         self.done: dict[str, Entry] = {}
         self.failed: dict[str, Entry] = {}  # the latest failed or reopened entry of each key
         self.begun: dict[str, Begun] = {}
+        self.inside: dict[str, list[Entry]] = {}  # by their outermost unit: the entries in its scope
 
     def guard(self) -> Guard:
         return guards.written(self.run, len(self.entries) - 1)
@@ -45,6 +47,9 @@ class _Rows:
     def add(self, entry: Entry) -> None:
         entry = entry._replace(seq=len(self.entries))
         self.entries.append(entry)
+        outermost, inner, _ = entry.key.partition(SEPARATOR)
+        if inner:
+            self.inside.setdefault(outermost, []).append(entry)
         if entry.state == "done":
             self.done[entry.key] = entry
         elif entry.state in ("failed", "reopened"):
@@ -58,6 +63,10 @@ class MemoryStore:
         self._place, self._clock = place, clock
         self._lock = threading.RLock()
         self._rows: dict[int, _Rows] = {}
+        # Where to look for a run; what is found is compared, since the run may have been removed or renamed.
+        self._ids: dict[str, int] = {}
+        self._identities: dict[str, list[int]] = {}
+        self._open: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
         self._last_no = 0
         self._version = 0
@@ -82,12 +91,23 @@ class MemoryStore:
         rows, guard = self._new(change) if change.create else self._stored(change)
         refused = None if change.create else guards.refusal(change, guard)
         refused = refused or self._clash(change, rows)
+        refused = refused or (self._refused_beside(change) if change.beside else None)
         if refused is not None:
             return refused
         assert rows is not None, "a change of a run that is missing is refused"
         assert guard is not None, "a change of a run that is missing is refused"
         self._write(change, rows, guard)
+        for other in change.beside:
+            self._apply(other)  # its guard holds, see above
         return Applied(rows.run.no, len(rows.entries) - 1, rows.run.request)
+
+    def _refused_beside(self, change: Change) -> Refused | None:
+        for other in change.beside:
+            rows, guard = self._stored(other)
+            refused = guards.refusal(other, guard) or self._clash(other, rows)
+            if refused is not None:
+                return refused._replace(run_no=other.run_no)
+        return None
 
     def _new(self, change: Change) -> tuple[_Rows, Guard]:
         assert change.after is not None, "a change that creates a run says what run"
@@ -114,8 +134,12 @@ class MemoryStore:
         if change.create:
             self._last_no = rows.run.no
             self._rows[rows.run.no] = rows
+            self._ids[rows.run.id] = rows.run.no
+            insort(self._identities.setdefault(rows.run.identity, []), rows.run.no)
         elif change.after is not None:
             rows.run = _merged(rows.run, guards.kept(change, change.after, guard))
+        if rows.run.direct and rows.run.state not in CLOSED:
+            self._open[rows.run.identity] = rows.run.no
         if change.progress is not None:
             done, total, seq = change.progress
             rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
@@ -187,6 +211,9 @@ class MemoryStore:
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
                 rows.run = replace(rows.run, name=name, identity=identity, command=command)
+                insort(self._identities.setdefault(identity, []), run.no)
+                if rows.run.direct and rows.run.state not in CLOSED:
+                    self._open[identity] = run.no
             return answer
 
     def prune(self, run: Run, *, at_most: int) -> Answer:
@@ -212,15 +239,26 @@ class MemoryStore:
     # -- reading ------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Run | None:
-        return next((run for run in self._runs() if run.id == run_id), None)
+        self._refuse_if_unusable()
+        with self._lock:
+            rows = self._rows.get(self._ids.get(run_id, 0))
+            return None if rows is None else rows.run
 
     def open_run(self, identity: str) -> Run | None:
         """The unfinished direct run of this identity (neither done nor cancelled); at most one exists."""
-        found = (r for r in self._runs() if r.identity == identity and r.direct and r.state not in CLOSED)
-        return next(found, None)
+        self._refuse_if_unusable()
+        with self._lock:
+            rows = self._rows.get(self._open.get(identity, 0))
+            if rows is None or rows.run.identity != identity or rows.run.state in CLOSED:
+                return None
+            return rows.run
 
     def latest_run(self, identity: str) -> Run | None:
-        return next((run for run in self._runs() if run.identity == identity), None)
+        self._refuse_if_unusable()
+        with self._lock:
+            numbers = self._identities.get(identity, ())
+            found = (self._rows[no].run for no in reversed(numbers) if no in self._rows)
+            return next((run for run in found if run.identity == identity), None)
 
     def runs(
         self,
@@ -275,7 +313,11 @@ class MemoryStore:
 
     def scope_entries(self, run_no: int, prefix: str) -> list[Entry]:
         outcomes = ("done", "failed", "reopened")
-        return [e for e in self.entries(run_no) if e.state in outcomes and e.key.startswith(prefix)]
+        outermost, inner, _ = prefix.partition(SEPARATOR)
+        with self._lock:
+            rows = self._of(run_no)
+            among = list(rows.inside.get(outermost, ()) if inner else rows.entries)
+        return [e for e in among if e.state in outcomes and e.key.startswith(prefix)]
 
     def failed_items(self, run_no: int) -> list[Entry]:
         with self._lock:

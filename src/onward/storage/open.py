@@ -10,6 +10,7 @@ A SQLite URL may end in ?force-network=1 (a network file system that only this m
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -86,12 +87,20 @@ def _path(url: str, address: str) -> str:
         path = address
     else:
         path = ""
-    if not path or "\0" in path:
+    if not os.path.basename(path) or not _is_file_name(path):
         raise JournalUnusable(
             f"{masked(url)!r} names no journal; nothing was opened. Say sqlite:///journal.db (here), "
             f"sqlite:////var/lib/journal.db (full path), a path that ends in .db, or memory:."
         )
     return path
+
+
+def _is_file_name(path: str) -> bool:
+    """Whether SQLite can be told this name: it is text, and has no end in the middle."""
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _options(url: str, query: str) -> frozenset[str]:

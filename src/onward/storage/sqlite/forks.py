@@ -23,7 +23,8 @@ class Restful(Protocol):
 
 
 _open: WeakSet[Restful] = WeakSet()
-_held: list[threading.Lock] = []
+# By thread: two may fork at the same time, and the one that is ready first must not let go for the other.
+_held: dict[int, list[threading.Lock]] = {}
 
 
 def watch(store: Restful) -> None:
@@ -32,12 +33,14 @@ def watch(store: Restful) -> None:
 
 
 def _rest() -> None:
-    _held.extend(lock for store in list(_open) for lock in store.locks if lock.acquire(timeout=limits.FORK_S))
+    held = _held[threading.get_ident()] = []
+    held.extend(lock for store in list(_open) for lock in store.locks if lock.acquire(timeout=limits.FORK_S))
 
 
 def _go_on() -> None:
-    while _held:
-        _held.pop().release()
+    held = _held.pop(threading.get_ident(), [])
+    while held:
+        held.pop().release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,6 +19,7 @@ import apsw
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answer, Applied, Change, Owner, Request
+from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import files, forks
@@ -165,7 +166,8 @@ class SqliteStore(Upkeep):
     def _transaction(self) -> Iterator[apsw.Connection]:
         """A write transaction that is not part of a batch."""
         self._refuse_if_unusable()
-        with self._writing:
+        # Masked: interrupted on its way out, a process that lives on would keep its turn, and every other one waits.
+        with Masked(), self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
                 self._look(now=True)
@@ -305,7 +307,7 @@ class SqliteStore(Upkeep):
         self._forget_dead_owners()
 
     def _checkpoint(self, mode: int, within_s: float) -> None:
-        with self._writing:
+        with Masked(), self._writing:
             try:
                 self._turn.take(within_s)
                 self._look(now=True)

@@ -56,6 +56,8 @@ class Transaction:
             return guard
         if not change.create:
             refused = guards.refusal(change, guard)
+            if refused is None and change.beside:
+                refused = self._refused_beside(change)
             if refused is not None:
                 return refused
         assert guard is not None, "a change without a guard is refused as missing"
@@ -65,6 +67,8 @@ class Transaction:
             self._entries.append((no, seq, *entry[:11]))
         self._units(no, change)
         self.left[no] = guard = self._row(no, change, guard, seq)
+        for other in change.beside:
+            self.apply(other)  # its guard holds, see above
         return Applied(no, seq, guard.request)
 
     def flush(self) -> None:
@@ -88,6 +92,14 @@ class Transaction:
             for row in self._execute(self._sql["guard"], (no,)):
                 guard = self.found[no] = self.left[no] = Guard._make(row)
         return guard
+
+    def _refused_beside(self, change: Change) -> Refused | None:
+        """Why one of the changes beside may not be written; then none of them is."""
+        for other in change.beside:
+            refused = guards.refusal(other, self._guard(other.run_no))
+            if refused is not None:
+                return refused._replace(run_no=other.run_no)
+        return None
 
     def _create(self, change: Change) -> tuple[int, Guard | Refused]:
         run = change.after
@@ -159,8 +171,8 @@ class Straight:
 
     def row(self, change: Change) -> Row | None:
         """The values of the statement, or None for a change that cannot go straight."""
-        no, fence, entries, begun, ended, after, before, progress, create = change
-        if len(entries) != 1 or begun or ended or create:
+        no, fence, entries, begun, ended, after, before, progress, create, beside = change
+        if len(entries) != 1 or begun or ended or create or beside:
             return None
         if after is not None or before is not None or progress is not None:
             return None

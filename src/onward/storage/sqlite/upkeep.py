@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import apsw
 
 from onward.core.errors import JournalBroken, JournalError, JournalFull, JournalUnusable
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
+from onward.core.texts import plain
 from onward.storage import guards, host
 from onward.storage.migrate import APPLICATION_ID
 from onward.storage.sqlite import files
@@ -108,9 +109,9 @@ class Upkeep(Reader):
     def backup(self, target: Path) -> None:
         self._refuse_if_closed()
         target = Path(os.path.abspath(target))
-        _refuse_target(target, self._path)
-        part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        part = target.parent / f".onward-{os.urandom(8).hex()}.part"
         try:
+            _refuse_target(target, self._path)
             os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             with _copying(target):
                 self._copy(part)
@@ -125,7 +126,8 @@ class Upkeep(Reader):
                 files.side(part, "-shm"),
                 files.side(part, "-journal"),
             ):
-                left.unlink(missing_ok=True)
+                with suppress(OSError):  # not there, as a rule, or in a folder that is none
+                    left.unlink()
 
     def _copy(self, part: Path) -> None:
         """Copy a snapshot: a reader's transaction, which keeps no writer waiting and sees none of them."""
@@ -167,6 +169,10 @@ def _write_all(writer: apsw.Connection, statement: str, rows: Iterable[Row]) -> 
 
 def _refuse_target(target: Path, journal: Path) -> None:
     """Only a journal that nobody has open may be replaced by a copy."""
+    if not target.name or not str(target).isprintable():
+        raise JournalUnusable(
+            f"{plain(str(target))} is no name for a file; nothing was written. Name another."
+        )
     sides = [end for end in ("-wal", "-shm") if files.side(target, end).exists()]
     if target == journal or sides:
         raise JournalUnusable(
