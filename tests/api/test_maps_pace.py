@@ -65,17 +65,19 @@ everywhere = pytest.mark.parametrize(
 
 @everywhere
 def test_items_start_at_the_rate(fn: Any, in_loop: bool) -> None:
+    before = time.monotonic()
     assert collect(fn, range(8), in_loop, name="m", rate="50/s") == list(range(8))
-    # A thread may note its own start late, and the next one then looks early: so the sum counts.
-    assert starts[-1][0] - starts[0][0] >= 7 * 0.02 - 0.015
+    # Not from the first one's own note: it may have been written late, and the next one then looks early.
+    assert max(starts)[0] - before >= 7 * 0.02
     assert Counter(outcomes().values()) == {"done": 8}
 
 
 @everywhere
 def test_a_burst_may_start_at_once(fn: Any, in_loop: bool) -> None:
+    before = time.monotonic()
     collect(fn, range(6), in_loop, name="m", rate="10/s burst 5")
     assert starts[4][0] - starts[0][0] < 0.35
-    assert starts[5][0] - starts[0][0] >= 0.085
+    assert starts[5][0] - before >= 0.1
 
 
 def test_further_attempts_are_paced_too() -> None:

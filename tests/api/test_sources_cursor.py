@@ -348,7 +348,9 @@ def test_what_was_said_before_a_signal_is_kept(number: int, tmp_path: Path) -> N
     after = python(reader, cwd=tmp_path)
     assert int(after.stdout) in (last, last + 1)
     status = python("-m", "onward.cli", "status", cwd=tmp_path).stdout
-    assert "cursor orders" in status, status
+    _, heading, kept = status.partition("kept for the next time")
+    assert heading, status
+    assert "cursor orders" in kept
     assert "needs you" not in status
 
 

@@ -24,7 +24,9 @@ class Edit:
 
 
 # `alone`: no fault is needed, the harness has a program that shows it.
-Judge = Literal["kills", "zombies", "acks", "syncs", "alone", "power", "power in a new directory"]
+Judge = Literal[
+    "kills", "zombies", "acks", "syncs", "alone", "power", "power, and run again", "power in a new directory"
+]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ MUTANTS = (
     ),
     Mutant(
         "disk before platter: a file takes its place before its content is synced",
-        "power",
+        "power, and run again",
         "files_whole",
         (
             Edit(
@@ -49,7 +49,7 @@ MUTANTS = (
     ),
     Mutant(
         "rows that a power failure has torn are taken for somebody else's",
-        "power",
+        "power, and run again",
         "loop_rows",
         (Edit("api/sinks/lines.py", "if not _is_torn(found, rows.data):", "if True:"),),
     ),

@@ -28,5 +28,5 @@ SCENES = (
     Scene("map_keys", RESULT, {"item": 8}, concurrency=3, parallel=True, also=_one_of_a_key_at_a_time),
     Scene("map_keys_async", RESULT, {"item": 8}, concurrency=3, parallel=True, also=_one_of_a_key_at_a_time),
     Scene("map_pool", RESULT[:6], {"item": 6}, concurrency=2, parallel=True),
-    Scene("map_processes", RESULT[:6], {"item": 6}, concurrency=2, parallel=True),
+    Scene("map_processes", RESULT[:6], {"item": 6}, concurrency=2, parallel=True, forks=True),
 )

@@ -67,11 +67,11 @@ def planted_server(memory: Path, shim: Path, mutant: Mutant) -> Iterator[tuple[S
 
 def by_power(memory: Path, server: Server, source: Path, mutant: Mutant) -> list[str]:
     """What a power failure takes away."""
-    place = "" if mutant.judge == "power" else ".onward"
+    place = ".onward" if mutant.judge == "power in a new directory" else ""
     story = record(memory, compile_recorder(memory), source, BY_NAME[mutant.scene], place=place)
-    again = None if place else server
+    again = server if mutant.judge == "power, and run again" else None
     policies: tuple[Policy, ...] = ("dropped", "torn", "torn")
-    losses = fail_everywhere(story, again, policies=policies, share=1, seed=0, reruns=0.01, until_lost=True)
+    losses = fail_everywhere(story, again, policies=policies, share=1, seed=0, reruns=0.15, until_lost=True)
     return [one for found in losses.lost.values() for one in found]
 
 

@@ -157,7 +157,7 @@ def fail_everywhere(
                 continue
             seen.add(known)
             # Files that the journal is to complete are half written now: what becomes of them only a rerun shows.
-            again = chance.random() < (0.5 if reruns and disk.is_loose() else reruns)
+            again = chance.random() < (4 * reruns if disk.is_loose() else reruns)
             found = _judge(story, image, disk, server if again else None, losses)
             if found:
                 losses.lost[f"change {count} ({op.letter} {op.path or op.number}), {policy}"] = found

@@ -315,3 +315,20 @@ def test_what_is_handed_over_at_the_last_moment_before_closing_is_committed_too(
     assert late[0].settled
     assert disk.durable == [1, 2]
     monkeypatch.undo()
+
+
+def test_several_threads_may_wait_for_the_same_ticket(open_committer: Any) -> None:
+    """Who flushes waits for the tickets of others: of two that waited for one, the second was never woken."""
+    gate = Gate()
+    committer = open_committer(Disk(gate))
+    with ThreadPoolExecutor(6) as pool:
+        leading = pool.submit(committer.commit, change(1))
+        assert gate.reached.wait(SOON_S)
+        waiting = [pool.submit(committer.commit, change(2))]
+        until(lambda: len(committer._queue) == 1)
+        waiting += [pool.submit(committer.flush) for _ in range(4)]
+        time.sleep(0.1)
+        gate.open.set()
+        leading.result(SOON_S)
+        for one in waiting:
+            one.result(SOON_S)

@@ -101,9 +101,8 @@ class Journal:
         """
         address = connect.resolved(url or connect.find_url())
         path = journal_file(address)
-        if path is not None and not os.path.exists(
-            path
-        ):  # `path.exists()` raises for a name that is too long
+        # Not `path.exists()`, which raises for a name that is too long.
+        if path is not None and not os.path.exists(path):
             raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
         return cls(Engine(open_store(address), keeper=False))
 

@@ -65,9 +65,8 @@ def _named(store: Store, name: str) -> Iterator[Run]:
 
 
 def _refuse(journal: Journal, run: Run, old: str, new: str, to: str) -> None:
-    identity = _identity(
-        run, old, new, to
-    )  # refuses what cannot be renamed, of ended runs too: none is, or all are
+    # Refuses what cannot be renamed, of ended runs too: none is renamed, or all are.
+    identity = _identity(run, old, new, to)
     if journal.is_held(run):
         holder = journal.overview(run).holder or "its holder is unknown"
         raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(holder))

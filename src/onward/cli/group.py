@@ -52,9 +52,8 @@ class Commands(click.Group):
         ctx.color = wants_color()
         try:
             return super().invoke(ctx)
-        except click.ClickException as error:
-            vars(error)["message"] = plain_lines(error.message)  # it quotes what was typed
-            raise
+        except click.UsageError as error:  # it quotes what was typed
+            raise click.UsageError(plain_lines(error.format_message()), error.ctx) from None
         except OnwardError as error:
             complain(error)
             ctx.exit(exit_code(error))

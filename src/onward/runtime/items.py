@@ -136,7 +136,8 @@ class Items:
             run.id,
             f"`{run.name}` has {self.session.done:,} items done, but none of the first {looked} items given "
             "now is among them: this is another list. Nothing was begun and nothing is lost. Give this loop its own "
-            f"name= (for lists that are new every day: with the day in it) or, to start afresh, run `onward cancel {run.id}` first.",
+            f"name= (for lists that are new every day: with the day in it) or, to start afresh, run "
+            f"`onward cancel {run.id}` first.",
         )
 
     # -- beginning and ending --------------------------------------------------------------------------------

@@ -33,14 +33,14 @@ else:
 class Ticket:
     """Changes on their way to the disk, and what became of them."""
 
-    __slots__ = ("_gate", "answers", "changes", "due", "error", "loop", "notify")
+    __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify")
 
     def __init__(self, changes: Sequence[Change], due: float = 0.0) -> None:
         self.changes = changes
         self.due = due
         self.answers: list[Answer] | None = None
         self.error: BaseException | None = None
-        self._gate: threading.Lock | None = None
+        self._gates: list[threading.Lock] = []  # one of each thread that waits
         self.loop: asyncio.AbstractEventLoop | None = None
         self.notify: Callable[[Ticket], None] | None = None
 
@@ -56,19 +56,18 @@ class Ticket:
         return self.answers
 
     def wait(self) -> None:
-        """Block until the ticket is settled. One thread may wait for a ticket."""
-        if self._gate is None:
-            gate = threading.Lock()
-            gate.acquire()
-            self._gate = gate
-        # `settle` writes the answers before it looks for the gate, so one of the two always sees the other.
+        """Block until the ticket is settled. Any number of threads may wait for it."""
+        gate = threading.Lock()
+        gate.acquire()
+        self._gates.append(gate)
+        # `settle` writes the answers before it looks for gates, so one of the two always sees the other.
         if not self.settled:
-            self._gate.acquire()
+            gate.acquire()
 
     def settle(self, answers: list[Answer] | None, error: BaseException | None) -> None:
         self.answers, self.error = answers, error
-        if self._gate is not None and self._gate.locked():
-            self._gate.release()
+        for gate in self._gates:
+            gate.release()
 
 
 class Committer:
