@@ -157,7 +157,8 @@ def breeds(path: str) -> str:
 @onward.step(isolate=True)
 def daemonises(path: str) -> str:
     """Starts a process that leaves its group and its parent, as browsers and servers do."""
-    started = "import subprocess as s, sys; print(s.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)"
+    quiet = "start_new_session=True, stdout=s.DEVNULL, stderr=s.DEVNULL"
+    started = f"import subprocess as s; print(s.Popen(['sleep', '60'], {quiet}).pid)"
     told = subprocess.run(
         [sys.executable, "-c", started], capture_output=True, check=True, start_new_session=True
     )
