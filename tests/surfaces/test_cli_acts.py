@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from onward.api.journal import Journal, actor
+from onward.api.journal import Journal
+from onward.api.overview import actor
 from surfaces.conftest import LOOP, MAP, Cli, Programs
 
 CRASHES = """

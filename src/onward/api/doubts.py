@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 
-from onward.api.journal import Acted, Journal, actor
+from onward.api.journal import Journal
+from onward.api.overview import Acted, actor
 from onward.core import codec
 from onward.core.doubts import freed, settled
 from onward.core.errors import PayloadError, UsageError

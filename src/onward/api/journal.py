@@ -7,32 +7,29 @@ to that process; on any other run they happen at once. Every act records who did
 from __future__ import annotations
 
 import difflib
-import getpass
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote
 
 from onward.api import connect, ground
 from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
+from onward.api.overview import Acted, NoJournal, Overview, actor
 from onward.core import keys, limits
 from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
 from onward.core.errors import (
     AlreadyRunning,
     JournalBusy,
-    JournalUnusable,
     RunNotFound,
     UsageError,
 )
-from onward.core.estimates import PACES, Estimate, estimate, rate
+from onward.core.estimates import PACES, estimate, rate
 from onward.core.model import CLOSED, Applied, Change, Entry, ItemCounts, Run, RunState
 from onward.core.texts import plain
-from onward.core.timeline import Beat, ShownState, Timeline, beat_of, shown_state, timeline
+from onward.core.timeline import ShownState, Timeline, beat_of, shown_state, timeline
 from onward.runtime.engine import Engine
 from onward.storage import Store
 from onward.storage.open import open_store
@@ -44,38 +41,6 @@ _PAGE: Final = 500
 WINDOW: Final = 20_000
 # Somebody else changed the run between our look and our act: look again, this often.
 _TRIES: Final = 20
-
-
-class NoJournal(JournalUnusable):
-    """There is no journal at the place that was asked for; none was created."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """One run at a glance."""
-
-    run: Run
-    state: ShownState
-    counts: ItemCounts
-    left: Estimate | None  # how long the rest will take, if it runs and that is known
-    rate: float | None  # items a second, if it runs and that is known
-    holder: str | None  # who executes it, if it runs
-    silent_s: float  # how long its lease is over without proof of death
-    last_sign_at: float  # when something of it was recorded last
-    said: Beat | None = None  # the latest heartbeat of a unit in flight, if it runs
-
-    @property
-    def resumed(self) -> int:
-        """How often it was continued."""
-        return max(0, self.run.fence - 1)
-
-
-class Acted(NamedTuple):
-    """What an act did. `asked`: its living holder was asked and does it at its next step or item."""
-
-    run: Run
-    asked: bool = False
-    units: int = 0  # steps or items that will be executed again, or were skipped
 
 
 class Journal:
@@ -401,15 +366,6 @@ class Journal:
                 if len(found) >= limit:
                     break
         return found
-
-
-def actor() -> str:
-    """Who acts, for the record."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no name for this user, as in many containers
-        user = str(os.getuid()) if hasattr(os, "getuid") else "somebody"
-    return f"{user}@{socket.gethostname()}"
 
 
 def journal_file(url: str) -> Path | None:

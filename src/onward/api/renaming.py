@@ -15,7 +15,8 @@ from typing import Final
 
 from onward.api import ground
 from onward.api.identity import checked_name
-from onward.api.journal import Journal, actor
+from onward.api.journal import Journal
+from onward.api.overview import actor
 from onward.core import codec, keys
 from onward.core.errors import AlreadyRunning, RunConflict, UsageError
 from onward.core.model import CLOSED, Applied, Entry, Refused, Run

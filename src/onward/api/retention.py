@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from onward.api import connect
 from onward.api.identity import has_own_id
-from onward.api.journal import Journal, actor
+from onward.api.journal import Journal
+from onward.api.overview import actor
 from onward.core import limits
 from onward.core.decide import acted
 from onward.core.errors import UsageError

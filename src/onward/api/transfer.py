@@ -15,7 +15,8 @@ from enum import Enum
 from typing import IO, Any, Final, NamedTuple, get_args
 
 from onward.api import ground
-from onward.api.journal import Journal, actor
+from onward.api.journal import Journal
+from onward.api.overview import actor
 from onward.core import codec, keys, limits
 from onward.core.decide import carried
 from onward.core.errors import AlreadyRunning, JournalBusy, PayloadError, RunConflict, UsageError

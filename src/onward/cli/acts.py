@@ -8,7 +8,8 @@ import click
 
 from onward.api import doubts
 from onward.api.identity import has_own_id
-from onward.api.journal import Acted, Journal
+from onward.api.journal import Journal
+from onward.api.overview import Acted
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError

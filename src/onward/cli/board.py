@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar  # noqa: TID253
 from rich.table import Table  # noqa: TID253
 from rich.text import Text  # noqa: TID253
 
-from onward.api.journal import Overview
+from onward.api.overview import Overview
 from onward.cli import output
 from onward.core.texts import plain
 from onward.runtime.observe import span

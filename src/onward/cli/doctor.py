@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, NamedTuple
 import click
 
 from onward.api import connect
-from onward.api.journal import Journal, NoJournal, journal_file
+from onward.api.journal import Journal, journal_file
+from onward.api.overview import NoJournal
 from onward.cli import output
 from onward.cli.group import FAILED, exit_code
 from onward.core.errors import JournalError

@@ -74,7 +74,7 @@ def _drop_output() -> None:
 
 def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
-    from onward.api.journal import NoJournal  # noqa: PLC0415  (it would make help wait for what opens journals)
+    from onward.api.overview import NoJournal  # noqa: PLC0415  (it would make help wait for what opens journals)
 
     if isinstance(error, (RunNotFound, NoJournal)):
         return NOT_FOUND

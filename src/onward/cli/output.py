@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from onward.api import ground
-from onward.api.journal import Overview
+from onward.api.overview import Overview
 from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
 from onward.core import codec
 from onward.core.errors import InDoubt, PayloadError

@@ -16,7 +16,8 @@ from typing import Final
 
 import click
 
-from onward.api.journal import Journal, Overview
+from onward.api.journal import Journal
+from onward.api.overview import Overview
 from onward.cli.group import FAILED, FINISHED, USAGE, tell
 from onward.cli.output import command_text, state_code
 from onward.core.errors import JournalError, UsageError

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from onward.api.journal import Journal, Overview
+from onward.api.journal import Journal
+from onward.api.overview import Overview
 from onward.cli import output
 from onward.cli.status import what_to_type
 from onward.core.keys import NOTES, SEPARATOR

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from onward.api.journal import Journal, Overview
+from onward.api.journal import Journal
+from onward.api.overview import Overview
 from onward.cli import output
 from onward.core.texts import plain
 from onward.core.timeline import ShownState

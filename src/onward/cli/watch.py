@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import click
 
 from onward.api import connect
-from onward.api.journal import Journal, NoJournal, Overview, journal_file
+from onward.api.journal import Journal, journal_file
+from onward.api.overview import NoJournal, Overview
 from onward.cli import output
 from onward.cli.group import FINISHED, wants_color
 from onward.cli.output import SCHEMA
