@@ -17,6 +17,7 @@ import onward
 from api.lives import Fate, Killed, die, the_run
 from onward.api.sinks import lines
 from onward.core.errors import NotRecordable, RunConflict, UsageError
+from onward.runtime import disk
 
 
 def rows(path: str = "rows.jsonl") -> list[Any]:
@@ -303,3 +304,16 @@ def test_a_pass_with_an_item_that_was_parked_appends_its_row_when_that_is_retrie
     parked.append(False)
     run()
     assert (rows(), the_run().state) == ([0, 2, 1], "done")
+
+
+def test_the_folders_that_a_sink_makes_are_on_the_disk_before_its_first_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A power failure could have taken the new folder away, and the file of a finished pass with it."""
+    synced: list[str] = []
+    real = disk.sync_folder
+    monkeypatch.setattr(disk, "sync_folder", lambda path: (synced.append(path), real(path))[1])
+    out = onward.jsonl("new/deep/rows.jsonl")
+    for number in onward.each([1], name="rows"):
+        out.write({"n": number})
+    assert [path.rpartition("/")[2] for path in synced][:2] == ["new", "deep"]

@@ -45,7 +45,7 @@ class Lines(Book):
 
     def _begin(self) -> None:
         size, crc = self.base["size"], self.base["crc"]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.path.parent)
         if self.base["mode"] == "append" and (self._size() != size or _checksum(self.path, size) != crc):
             self.foreign("it is no longer as it was when the pass began")
         with open(self.path, "ab") as file:
@@ -104,7 +104,7 @@ class Lines(Book):
     def _restore(self, missing: list[tuple[int, bytes]]) -> None:
         if not missing:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.path.parent)
         with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
             for at, data in missing:
                 file.seek(at)

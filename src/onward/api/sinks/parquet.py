@@ -142,9 +142,7 @@ class Parts(Book):
         schema = self._columns()
         schema = schema.with_metadata({**(schema.metadata or {}), _OWNER: self._owner(number)})
         table = pyarrow.Table.from_pylist([codec.decode(line) for line in lines], schema=schema)
-        if not self.path.exists():
-            self.path.mkdir(parents=True)
-            disk.sync_folder(str(self.path))
+        disk.make_folder(self.path)
         with atomic_write(self._file(number), mode="wb") as out:
             files.write_table(table, out)
         return out.recorded
