@@ -1,4 +1,4 @@
-"""The runs of the queues of a journal in memory, and those that wait for others."""
+"""The runs of the queues of a journal in memory, those that wait for others, and its schedules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, in_order
-from onward.core.model import ENDED, Applied, Change, Refused, Run
+from onward.core.model import ENDED, Applied, Change, Refused, Request, Run
+from onward.core.schedules import Schedule
 
 
 class Rows(Protocol):
@@ -105,3 +106,29 @@ class Shelf:
 
     def note_start(self, queue: str, at: float, no: int) -> None:
         self._starts.setdefault(queue, []).append(at)
+
+
+class Calendar:
+    """See `storage.calendar.Rows`."""
+
+    def __init__(
+        self,
+        apply: Callable[[Change], Applied | Refused],
+        run: Callable[[str], Run | None],
+        request: Callable[[int, Request], bool],
+    ) -> None:
+        self.write, self.run, self._request = apply, run, request
+        self.schedules: dict[str, Schedule] = {}
+
+    def revision(self, name: str) -> int | None:
+        found = self.schedules.get(name)
+        return None if found is None else found.revision
+
+    def put(self, schedule: Schedule) -> None:
+        self.schedules[schedule.name] = schedule
+
+    def drop(self, name: str) -> None:
+        del self.schedules[name]
+
+    def ask_to_cancel(self, run_no: int) -> None:
+        self._request(run_no, "cancel")

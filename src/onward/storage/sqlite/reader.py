@@ -14,6 +14,7 @@ import apsw
 from onward.core.errors import JournalError
 from onward.core.flow import Limits
 from onward.core.model import Begun, Entry, Owner, Request, Run, RunState
+from onward.core.schedules import Schedule, identities
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
@@ -152,6 +153,15 @@ class Reader:
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run_of(row) for row in self._rows("runs_held", owner, limit)]
 
+    def schedules(self) -> list[Schedule]:
+        return [schedule_of(row) for row in self._rows("schedules")]
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        return [run_id for (run_id,) in self._rows("unfinished", json.dumps(list(run_ids)))]
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        return [run_of(row) for row in self._rows("runs_of_schedule", *identities(name), limit)]
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return self._rows("requests", owner)
 
@@ -195,6 +205,15 @@ def run_of(row: Row) -> Run:
     # SQLite knows no booleans.
     object.__setattr__(run, "direct", bool(run.direct))
     return run
+
+
+def schedule_of(row: tuple[Any, ...]) -> Schedule:
+    found = Schedule(*row)
+    return found._replace(
+        paused=bool(found.paused),
+        open=tuple(json.loads(str(found.open))),
+        backlog=tuple(json.loads(str(found.backlog))),
+    )
 
 
 def _text(value: Any) -> Any:

@@ -1,0 +1,136 @@
+"""The part of every worker that starts what is scheduled. No service of its own: whichever worker comes first does it.
+
+A worker follows the schedules that its code defines. What each of them does next is decided in `core.schedules` and
+written in one transaction, on top of what was read: of workers that decide the same, one is heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from onward.core import limits
+from onward.core.schedules import Move, Schedule, advanced, declared
+from onward.runtime import observe
+from onward.runtime.engine import Engine
+from onward.runtime.registry import Plan
+
+
+class Scheduler:
+    """Follows `plans` in the journal of `engine`, whenever `look` is called. Used by one thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plans: Iterable[Plan],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = observe.say,
+    ) -> None:
+        self._store, self._owner, self._clock, self._say = engine.store, engine.owner, clock, say
+        self._plans = {plan.name: (plan, plan.spec.text) for plan in plans}
+        self._began_at: float | None = None  # by the store's clock; None before the first look
+        self._version: object = None
+        self._looked_at = float("-inf")
+        self._dead: dict[str, tuple[float, bool]] = {}
+        # When something is to be done that no change of the journal will tell of; by the store's clock.
+        self.next_at: float | None = None
+
+    def look(self, version: object) -> None:
+        """Do what is due. `version` is that of the journal, read before.
+
+        Raises what the store raises; then nothing is lost by looking again.
+        """
+        if not self._plans or not self._is_time(version):
+            return
+        self._looked_at = self._clock()
+        now = self._store.now()
+        stored = {schedule.name: schedule for schedule in self._store.schedules()}
+        moves = self._declarations(stored, now) if self._began_at is None else self._moves(stored, now)
+        applied = self._store.move_schedules(moves) if moves else []
+        if self._began_at is None:
+            self._began_at = now
+            self._tell_of_declarations(stored, moves, applied)
+        self._version = version
+        # A move may lead to another one, and one that was refused is decided anew.
+        self.next_at = now if moves else self._next(stored.values(), now)
+
+    def _is_time(self, version: object) -> bool:
+        now, at = self._store.now(), self._clock()
+        if self.next_at is not None and self.next_at <= now:
+            return True
+        if version == self._version and at - self._looked_at < limits.DECLARER_S:
+            return False
+        wait_s = self._looked_at + limits.SCHEDULES_S - at
+        if wait_s > 0:  # others write all the time
+            self.next_at = now + wait_s if self.next_at is None else min(self.next_at, now + wait_s)
+            return False
+        return True
+
+    def _next(self, stored: Iterable[Schedule], now: float) -> float | None:
+        # What is overdue waits for the end of a run, or is left to another worker: the journal's version tells.
+        due = (one.due_at for one in stored if one.name in self._plans and not one.paused)
+        return min((at for at in due if at is not None and at > now), default=None)
+
+    # -- its times --------------------------------------------------------------------------------------------
+
+    def _moves(self, stored: dict[str, Schedule], now: float) -> list[Move]:
+        known = [(stored[name], plan, text) for name, (plan, text) in self._plans.items() if name in stored]
+        open_ = [run_id for schedule, _, _ in known for run_id in schedule.open]
+        unfinished = frozenset(self._store.unfinished(open_)) if open_ else frozenset()
+        moves = (self._move(schedule, plan, text, now, unfinished) for schedule, plan, text in known)
+        return [move for move in moves if move is not None]
+
+    def _move(
+        self, schedule: Schedule, plan: Plan, text: str, now: float, unfinished: Collection[str]
+    ) -> Move | None:
+        is_ours = schedule.declarer == self._owner
+        if schedule.spec != text:
+            # Of workers with different versions of the code the one that began last is right, as long as it lives.
+            if not (self._is_later(schedule) or self._is_gone(schedule, now)):
+                return None
+            self._say(f"schedule {plan.name}: its definition here takes the place of another one")
+            return self._declared(schedule, plan, now)
+        if not is_ours and self._is_gone(schedule, now):
+            return self._declared(schedule, plan, now)
+        return advanced(schedule, plan.spec, now=now, unfinished=unfinished)
+
+    # -- definitions --------------------------------------------------------------------------------------------
+
+    def _declarations(self, stored: dict[str, Schedule], now: float) -> list[Move]:
+        return [
+            self._declared(stored.get(name), plan, now)
+            for name, (plan, text) in self._plans.items()
+            if name not in stored or stored[name].spec != text
+        ]
+
+    def _declared(self, schedule: Schedule | None, plan: Plan, now: float) -> Move:
+        began_at = now if self._began_at is None else self._began_at
+        return declared(schedule, plan.name, plan.spec, declarer=self._owner, began_at=began_at, now=now)
+
+    def _is_later(self, schedule: Schedule) -> bool:
+        assert self._began_at is not None, "it has declared its own definitions before"
+        return (self._began_at, self._owner) > (schedule.declared_at, schedule.declarer or "")
+
+    def _is_gone(self, schedule: Schedule, now: float) -> bool:
+        """Whether nobody follows the definition that is in force: its worker has ended, or lets its time pass."""
+        if schedule.declarer is None:
+            return True
+        if schedule.spec != self._plans[schedule.name][1] and schedule.due_at is not None and not schedule.paused:
+            if now - schedule.due_at > limits.LEASE_S and not schedule.open:
+                return True
+        return self._is_dead(schedule.declarer)
+
+    def _is_dead(self, owner: str) -> bool:
+        at, dead = self._dead.get(owner, (float("-inf"), False))
+        if self._clock() - at >= limits.DECLARER_S:
+            dead = self._store.owner(owner) is None or self._store.owner_is_dead(owner)
+            self._dead = {**self._dead, owner: (self._clock(), dead)}
+        return dead
+
+    def _tell_of_declarations(
+        self, stored: dict[str, Schedule], moves: Sequence[Move], applied: Sequence[bool]
+    ) -> None:
+        for move, is_applied in zip(moves, applied, strict=True):
+            if is_applied and move.before is not None and move.after is not None:
+                self._say(f"schedule {move.after.name} is defined anew")
