@@ -64,7 +64,7 @@ BACKLOG_TIMES: Final = 1_000
 # How often a worker reads the schedules of a journal to which others write all the time.
 SCHEDULES_S: Final = 0.05
 # How often it looks whether the worker whose definition of a schedule is in force still lives.
-DECLARER_S: Final = 1.0
+DECLARER_S: Final = 5.0
 
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
 BATCH_CHANGES: Final = 2_000

@@ -104,6 +104,14 @@ class Move(NamedTuple):
     cancels: tuple[str, ...] = ()
 
 
+def workflow_of(schedule: Schedule) -> str:
+    """The workflow that a schedule starts; empty if its definition cannot be read."""
+    try:
+        return spec_of(schedule.spec).workflow
+    except PayloadError:
+        return ""
+
+
 # -- names ------------------------------------------------------------------------------------------
 
 

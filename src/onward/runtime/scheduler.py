@@ -7,13 +7,21 @@ written in one transaction, on top of what was read: of workers that decide the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from onward.core import limits
-from onward.core.schedules import Move, Schedule, advanced, declared
+from onward.core.lazily import Lazily
+from onward.core.schedules import Move, Schedule, advanced, declared, workflow_of
+from onward.core.texts import plain
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.runtime.registry import Plan
+
+if TYPE_CHECKING:
+    import shlex
+else:
+    shlex = Lazily("shlex")
 
 
 class Scheduler:
@@ -23,15 +31,18 @@ class Scheduler:
         self,
         engine: Engine,
         plans: Iterable[Plan],
+        names: Collection[str] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = observe.say,
     ) -> None:
         self._store, self._owner, self._clock, self._say = engine.store, engine.owner, clock, say
         self._plans = {plan.name: (plan, plan.spec.text) for plan in plans}
+        self._names = names  # of the workflows that are known here
         self._began_at: float | None = None  # by the store's clock; None before the first look
         self._version: object = None
         self._looked_at = float("-inf")
+        self._watches = False  # whether a definition in force is another worker's
         self._dead: dict[str, tuple[float, bool]] = {}
         # When something is to be done that no change of the journal will tell of; by the store's clock.
         self.next_at: float | None = None
@@ -46,30 +57,35 @@ class Scheduler:
         self._looked_at = self._clock()
         now = self._store.now()
         stored = {schedule.name: schedule for schedule in self._store.schedules()}
-        moves = self._declarations(stored, now) if self._began_at is None else self._moves(stored, now)
+        begins = self._began_at is None
+        moves = self._declarations(stored, now) if begins else self._moves(stored, now)
         applied = self._store.move_schedules(moves) if moves else []
-        if self._began_at is None:
-            self._began_at = now
-            self._tell_of_declarations(stored, moves, applied)
+        self._began_at = now if self._began_at is None else self._began_at
+        self._tell(move for move, is_applied in zip(moves, applied, strict=True) if is_applied)
+        if begins:
+            self._tell_of_others(stored.values())
         self._version = version
+        ours = [one for one in stored.values() if one.name in self._plans]
+        self._watches = any(one.declarer != self._owner for one in ours)
         # A move may lead to another one, and one that was refused is decided anew.
-        self.next_at = now if moves else self._next(stored.values(), now)
+        self.next_at = now if moves or begins else self._next(ours, now)
 
     def _is_time(self, version: object) -> bool:
         now, at = self._store.now(), self._clock()
         if self.next_at is not None and self.next_at <= now:
             return True
-        if version == self._version and at - self._looked_at < limits.DECLARER_S:
+        since_s = at - self._looked_at
+        if version == self._version and not (self._watches and since_s >= limits.DECLARER_S):
             return False
-        wait_s = self._looked_at + limits.SCHEDULES_S - at
-        if wait_s > 0:  # others write all the time
-            self.next_at = now + wait_s if self.next_at is None else min(self.next_at, now + wait_s)
+        if since_s < limits.SCHEDULES_S:  # others write all the time
+            soon = now + limits.SCHEDULES_S - since_s
+            self.next_at = soon if self.next_at is None else min(self.next_at, soon)
             return False
         return True
 
-    def _next(self, stored: Iterable[Schedule], now: float) -> float | None:
+    def _next(self, ours: Iterable[Schedule], now: float) -> float | None:
         # What is overdue waits for the end of a run, or is left to another worker: the journal's version tells.
-        due = (one.due_at for one in stored if one.name in self._plans and not one.paused)
+        due = (one.due_at for one in ours if not one.paused)
         return min((at for at in due if at is not None and at > now), default=None)
 
     # -- its times --------------------------------------------------------------------------------------------
@@ -89,7 +105,6 @@ class Scheduler:
             # Of workers with different versions of the code the one that began last is right, as long as it lives.
             if not (self._is_later(schedule) or self._is_gone(schedule, now)):
                 return None
-            self._say(f"schedule {plan.name}: its definition here takes the place of another one")
             return self._declared(schedule, plan, now)
         if not is_ours and self._is_gone(schedule, now):
             return self._declared(schedule, plan, now)
@@ -116,7 +131,11 @@ class Scheduler:
         """Whether nobody follows the definition that is in force: its worker has ended, or lets its time pass."""
         if schedule.declarer is None:
             return True
-        if schedule.spec != self._plans[schedule.name][1] and schedule.due_at is not None and not schedule.paused:
+        if (
+            schedule.spec != self._plans[schedule.name][1]
+            and schedule.due_at is not None
+            and not schedule.paused
+        ):
             if now - schedule.due_at > limits.LEASE_S and not schedule.open:
                 return True
         return self._is_dead(schedule.declarer)
@@ -128,9 +147,28 @@ class Scheduler:
             self._dead = {**self._dead, owner: (self._clock(), dead)}
         return dead
 
-    def _tell_of_declarations(
-        self, stored: dict[str, Schedule], moves: Sequence[Move], applied: Sequence[bool]
-    ) -> None:
-        for move, is_applied in zip(moves, applied, strict=True):
-            if is_applied and move.before is not None and move.after is not None:
-                self._say(f"schedule {move.after.name} is defined anew")
+    # -- what is told -------------------------------------------------------------------------------------------
+
+    def _tell(self, applied: Iterable[Move]) -> None:
+        for move in applied:
+            before, after = move.before, move.after
+            assert after is not None, "a worker removes no schedule"
+            if before is not None and before.spec != after.spec:
+                self._say(
+                    f"schedule {plain(after.name)} is followed as it is defined here, no longer as before"
+                )
+            for start in move.starts:
+                observe.log.info("schedule %s started %s", after.name, start.after.id if start.after else "")
+            if before is not None and (before.skipped, before.missed) != (after.skipped, after.missed):
+                observe.log.warning("schedule %s: %s", after.name, after.note)
+
+    def _tell_of_others(self, stored: Iterable[Schedule]) -> None:
+        """Schedules of workflows that are known here, which the code here does not define: perhaps any more."""
+        for schedule in stored:
+            workflow = workflow_of(schedule)
+            if schedule.name not in self._plans and workflow in self._names:
+                self._say(
+                    f"schedule {plain(schedule.name)} of {plain(workflow)} is in the journal and not in this code, so "
+                    f"this worker does not follow it. If it is gone for good: onward schedule remove "
+                    f"{shlex.quote(plain(schedule.name))}"
+                )

@@ -22,6 +22,7 @@ from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
 from onward.runtime.hands import Hands
 from onward.runtime.registry import Job
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Worker:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
+        plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
+        self._scheduler = Scheduler(engine, plans, self._names)
         self._hands = Hands(concurrency)
         self._bell = threading.Condition()
         self._held: dict[int, Run] = {}  # leased and not ended yet
@@ -78,6 +81,7 @@ class Worker:
             version = self.engine.store.version()
             try:
                 self._take_over()
+                self._scheduler.look(version)
                 got = self._claim(at_most)
             except PASSING as error:
                 observe.log.warning("runs are claimed again soon: %s", error)
@@ -147,8 +151,9 @@ class Worker:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        if self._next_at is not None:
-            until = min(until, time.monotonic() + max(0.0, self._next_at - store.now()))
+        for next_at in (self._next_at, self._scheduler.next_at):
+            if next_at is not None:
+                until = min(until, time.monotonic() + max(0.0, next_at - store.now()))
         with self._bell:
             while not self._rung and time.monotonic() < until:
                 self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
