@@ -177,6 +177,17 @@ class Owner(NamedTuple):
     started_at: float
 
 
+class WorkerRow(NamedTuple):
+    """A worker, as it describes itself: for people, and to tell what nobody works on."""
+
+    owner: str
+    names: tuple[str, ...]  # the workflows that it knows
+    queues: tuple[str, ...]  # those that it serves; all if there are none
+    concurrency: int
+    state: Literal["working", "draining"]
+    seen_at: float
+
+
 class ItemCounts(NamedTuple):
     done: int
     failed: int

@@ -28,6 +28,7 @@ from onward.core.model import (
     Request,
     Run,
     RunState,
+    WorkerRow,
 )
 from onward.storage import claims, guards
 from onward.storage import problems as checks
@@ -73,6 +74,7 @@ class MemoryStore:
         self._identities: dict[str, list[int]] = {}
         self._open: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
+        self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
         self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
@@ -194,6 +196,13 @@ class MemoryStore:
 
     def unregister(self, owner: str) -> None:
         self._owners.pop(owner, None)
+        self._workers.pop(owner, None)
+
+    def announce(self, worker: WorkerRow) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._workers[worker.owner] = worker
+            self._version += 1
 
     def delete(self, run_no: int) -> None:
         self._refuse_if_unusable()
@@ -380,6 +389,16 @@ class MemoryStore:
         with self._lock:
             self._shelf.limits[limits.name] = limits
             self._version += 1
+
+    def workers(self) -> list[WorkerRow]:
+        return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        found: dict[tuple[str, str], list[float]] = {}
+        for run in reversed(self._runs()):
+            if not run.direct and run.state == "pending":
+                found.setdefault((run.queue, run.name), []).append(run.created_at)
+        return [(*at, len(times), min(times)) for at, times in sorted(found.items())]
 
     def holders(self) -> list[tuple[str, float]]:
         ends: dict[str, float] = {}
