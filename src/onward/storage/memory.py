@@ -6,7 +6,6 @@ import threading
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from onward.core.errors import JournalError, JournalUnusable
@@ -129,7 +128,7 @@ class MemoryStore:
 
     def _new(self, change: Change) -> tuple[_Rows, Guard]:
         assert change.after is not None, "a change that creates a run says what run"
-        rows = _Rows(replace(change.after, no=self._last_no + 1))
+        rows = _Rows(change.after._replace(no=self._last_no + 1))
         return rows, rows.guard()
 
     def _stored(self, change: Change) -> tuple[_Rows | None, Guard | None]:
@@ -163,7 +162,7 @@ class MemoryStore:
             self._open[rows.run.identity] = rows.run.no
         if change.progress is not None:
             done, total, seq = change.progress
-            rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
+            rows.run = rows.run._replace(done=done, total=total, counted_seq=seq)
         for entry in change.entries:
             rows.add(entry)
         for key in change.ended:
@@ -176,7 +175,7 @@ class MemoryStore:
         with self._lock:
             held = [rows for rows in self._rows.values() if rows.run.owner == owner]
             for rows in held:
-                rows.run = replace(rows.run, lease_until=max(rows.run.lease_until or until, until))
+                rows.run = rows.run._replace(lease_until=max(rows.run.lease_until or until, until))
             self._version += bool(held)
             return [(rows.run.no, rows.run.request) for rows in held]
 
@@ -186,7 +185,7 @@ class MemoryStore:
             rows = self._rows.get(run_no)
             if rows is None:
                 return False
-            rows.run = replace(rows.run, request=request)
+            rows.run = rows.run._replace(request=request)
             self._version += 1
             return True
 
@@ -238,7 +237,7 @@ class MemoryStore:
             answer = self._alone(self._untouched(run)._replace(entries=(mark,)))
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
-                rows.run = replace(rows.run, name=name, identity=identity, command=command)
+                rows.run = rows.run._replace(name=name, identity=identity, command=command)
                 insort(self._identities.setdefault(identity, []), run.no)
                 if rows.run.direct and rows.run.state not in CLOSED:
                     self._open[identity] = run.no
@@ -467,8 +466,7 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 def _merged(stored: Run, after: Run) -> Run:
     """`after`, without what a run never changes."""
-    return replace(
-        after,
+    return after._replace(
         id=stored.id,
         kind=stored.kind,
         name=stored.name,

@@ -200,10 +200,7 @@ class Reader:
 
 
 def run_of(row: Row) -> Run:
-    run = Run(*row)
-    # SQLite knows no booleans.
-    object.__setattr__(run, "direct", bool(run.direct))
-    return run
+    return Run._make((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
 
 
 def _text(value: Any) -> Any:
