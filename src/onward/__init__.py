@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from onward.api.cursor import Cursor, cursor
     from onward.api.deadline import Timeout, timeout
     from onward.api.files import atomic_write, written
+    from onward.api.handle import Handle
     from onward.api.heartbeat import heartbeat
     from onward.api.inbox import Files, files
     from onward.api.journal import Journal
     from onward.api.loop import each
     from onward.api.mapping import map
     from onward.api.numbered import numbered
+    from onward.api.schedule import schedule
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
     from onward.api.sinks.tables import Csv, csv
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         RunStuck,
+        ScheduleNotFound,
         StepCrashed,
         StepFailed,
         StepTimeout,
@@ -69,6 +72,7 @@ __all__ = [
     "Failure",
     "File",
     "Files",
+    "Handle",
     "InDoubt",
     "Journal",
     "JournalError",
@@ -84,6 +88,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunStuck",
+    "ScheduleNotFound",
     "Step",
     "StepCrashed",
     "StepFailed",
@@ -111,6 +116,7 @@ __all__ = [
     "parquet",
     "progress",
     "rng",
+    "schedule",
     "sleep",
     "sleep_until",
     "step",
@@ -128,12 +134,14 @@ _HOMES = {
     "api.cursor": ("Cursor", "cursor"),
     "api.deadline": ("Timeout", "timeout"),
     "api.files": ("atomic_write", "written"),
+    "api.handle": ("Handle",),
     "api.heartbeat": ("heartbeat",),
     "api.inbox": ("Files", "files"),
     "api.journal": ("Journal",),
     "api.loop": ("each",),
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
+    "api.schedule": ("schedule",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
     "api.sinks.tables": ("Csv", "csv"),
@@ -168,6 +176,7 @@ _HOMES = {
         "RunFailed",
         "RunNotFound",
         "RunStuck",
+        "ScheduleNotFound",
         "StepCrashed",
         "StepFailed",
         "StepTimeout",

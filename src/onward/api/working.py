@@ -79,8 +79,8 @@ def work(
     """
     if not registry.names():
         raise UsageError(
-            "no workflow is defined here, so there is nothing to work on; no worker was started. Name the module or script "
-            "that defines them: onward worker app.py"
+            "no workflow is defined here, so there is nothing to work on; no worker was started. Name the module or "
+            "script that defines them: onward worker app.py"
         )
     worker = Worker(connect.engine(), queues=queues, concurrency=concurrency, told=told)
     with Signals(worker.drain):

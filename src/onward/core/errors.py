@@ -5,12 +5,13 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ WrongThread                a step was called where its order could not be recorded
 │  ├─ BlockingCall               a blocking call inside a running event loop
 │  └─ NotRecordable              a value that the journal cannot hold
+├─ ScheduleNotFound              no such schedule
 ├─ RunError                      about one run
 │  ├─ AlreadyRunning             another live process has it
 │  ├─ RunNotFound                no such run
 │  ├─ RunConflict                same id or name, other work
 │  ├─ RunFailed                  the run ended with a failure
-│  │  └─ TooManyFailures         a map stopped early, because everything failed
+│  │  └─ TooManyFailures         a map or loop stopped early, because everything failed
 │  ├─ ExecutorBroken             the executor of a map can execute nothing any more
 │  ├─ RunCancelled               somebody cancelled it
 │  ├─ RunStuck                   it needs a person
@@ -82,6 +83,15 @@ class NotRecordable(UsageError):
         super().__init__(f"{where}: `{path}` is a `{type_name}`, which cannot be recorded; {cure}")
 
 
+class ScheduleNotFound(OnwardError):
+    """The journal holds no such schedule."""
+
+    def __init__(self, name: str, journal: str, near: str | None = None) -> None:
+        self.name, self.journal = name, journal
+        hint = f"Did you mean `{near}`?" if near else "`onward schedule` lists what there is."
+        super().__init__(f"there is no schedule `{name}` in {journal}; nothing was changed. {hint}")
+
+
 # -- about one run ----------------------------------------------------------------------------------
 
 
@@ -123,14 +133,14 @@ class RunFailed(RunError):
 
 
 class TooManyFailures(RunFailed):
-    """So many items of a map failed in a row that it stopped early; its place is kept."""
+    """So many items of a map or a loop failed in a row that it stopped early; its place is kept."""
 
-    def __init__(self, run_id: str, name: str, why: str, kept: str) -> None:
+    def __init__(self, run_id: str, name: str, why: str, kept: str, again: str) -> None:
         self.name, self.why = name, why
         super().__init__(
             run_id,
-            f"`{name}` stopped early: {why}. {kept} The others were not begun. Mend the cause and call again, which "
-            f"retries the failed and does the rest; if the items themselves are bad, pass stop_after=None.",
+            f"`{name}` stopped early: {why}. {kept} The others were not begun. Mend the cause and {again}; if the "
+            f"items themselves are bad, pass stop_after=None.",
         )
 
 

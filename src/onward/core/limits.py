@@ -63,6 +63,9 @@ CATCH_UP_TIMES: Final = 1_000
 BACKLOG_TIMES: Final = 1_000
 # How often a worker reads the schedules of a journal to which others write all the time.
 SCHEDULES_S: Final = 0.05
+# A worker announces itself every RENEW_S; one that has not done so for this long is silent: it counts as dead for what
+# needs no proof.
+SILENT_S: Final = 3 * RENEW_S
 # How often it looks whether the worker whose definition of a schedule is in force still lives.
 DECLARER_S: Final = 5.0
 
@@ -91,6 +94,11 @@ PARQUET_ROWS_MAX: Final = 10_000_000
 # the items are not what is wrong; later if something has, since a list may well hold a stretch of bad rows.
 MAP_STOP_AT_ONCE: Final = 20
 MAP_STOP_AFTER: Final = 100
+# A loop stops early when so many items in a row have ended its program, each as often as it may before it is parked.
+# Fewer than failures in a map, since each costs several starts of the program: three if the pass has not done any item
+# yet, ten if it has. The same holds for items of a map in which the process died.
+LOOP_STOP_AT_ONCE: Final = 3
+LOOP_STOP_AFTER: Final = 10
 # A failed item is kept with its failure, to be listed and exported, if its text is no longer than this.
 ITEM_CHARS: Final = 64 * 1024
 

@@ -69,8 +69,8 @@ def _refuse_cron(cron: str) -> None:
     if reason:
         raise UsageError(
             f"the cron expression {cron[:80]!r} cannot be followed: {reason}; nothing was scheduled. It has five "
-            f'fields, minute hour day-of-month month day-of-week, such as "0 3 * * MON-FRI"; or six, of which the first '
-            f"is the second."
+            f'fields, minute hour day-of-month month day-of-week, such as "0 3 * * MON-FRI"; or six, with the seconds '
+            f"first."
         )
 
 
@@ -158,6 +158,16 @@ def due_at(name: str, timing: Timing, nominal: float) -> float:
 def local(timing: Timing, at: float) -> dt.datetime:
     """A time as it is read on a clock in the schedule's zone."""
     return dt.datetime.fromtimestamp(at, zone(timing.tz))
+
+
+def stamp(at: dt.datetime) -> float:
+    """A time as the seconds that it is stored in. UsageError for one without a zone, or beyond all calendars."""
+    if at.tzinfo is None:
+        raise UsageError(f"{at} has no time zone, so it is no moment; nothing was started")
+    try:
+        return at.timestamp()
+    except (OverflowError, ValueError):
+        raise UsageError(f"{at} lies beyond the calendar; nothing was started") from None
 
 
 def remark(timing: Timing, nominal: float) -> str | None:

@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from onward.core import limits
@@ -134,7 +133,7 @@ class Engine(Leases):
 
     def ended(self, run: Run) -> Session:
         """A session that only reads a run that has ended: whatever is not recorded in it is refused."""
-        later = replace(run, fence=run.fence + 1)  # to a pass, what is recorded is of an earlier lease
+        later = run._replace(fence=run.fence + 1)  # to a pass, what is recorded is of an earlier lease
         session = Session(later, last_seq=self.store.last_seq(run.no), safe_until=0.0, clock=self.clock)
         clash = RunConflict(
             run.id,
@@ -144,7 +143,7 @@ class Engine(Leases):
         return session
 
     def _stored(self, run: Run, answer: Applied) -> Run:
-        return replace(run, no=answer.run_no)
+        return run._replace(no=answer.run_no)
 
     def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served:
         """A session on a queued run that this process has leased by a Claim."""

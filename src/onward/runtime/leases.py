@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from onward.core import limits
 from onward.core.decide import Released, Started, decide
@@ -41,7 +40,7 @@ class Debt:
         change = decide(run, Released("released"), now=now)
         assert change.after is not None, "the end of a lease is written into the run's row"
         # Only on the row as it is read here: the commit that was thought lost may have ended the run under this fence.
-        return change._replace(before=run, after=replace(change.after, stalls=run.stalls))
+        return change._replace(before=run, after=change.after._replace(stalls=run.stalls))
 
 
 class Leases:

@@ -103,10 +103,10 @@ class Scheduler:
         is_ours = schedule.declarer == self._owner
         if schedule.spec != text:
             # Of workers with different versions of the code the one that began last is right, as long as it lives.
-            if not (self._is_later(schedule) or self._is_gone(schedule, now)):
+            if not (self._is_later(schedule) or self._is_gone(schedule)):
                 return None
             return self._declared(schedule, plan, now)
-        if not is_ours and self._is_gone(schedule, now):
+        if not is_ours and self._is_gone(schedule):
             return self._declared(schedule, plan, now)
         return advanced(schedule, plan.spec, now=now, unfinished=unfinished)
 
@@ -127,25 +127,25 @@ class Scheduler:
         assert self._began_at is not None, "it has declared its own definitions before"
         return (self._began_at, self._owner) > (schedule.declared_at, schedule.declarer or "")
 
-    def _is_gone(self, schedule: Schedule, now: float) -> bool:
-        """Whether nobody follows the definition that is in force: its worker has ended, or lets its time pass."""
-        if schedule.declarer is None:
+    def _is_gone(self, schedule: Schedule) -> bool:
+        """Whether the worker whose definition is in force has ended."""
+        owner = schedule.declarer
+        if owner is None:
             return True
-        if (
-            schedule.spec != self._plans[schedule.name][1]
-            and schedule.due_at is not None
-            and not schedule.paused
-        ):
-            if now - schedule.due_at > limits.LEASE_S and not schedule.open:
-                return True
-        return self._is_dead(schedule.declarer)
-
-    def _is_dead(self, owner: str) -> bool:
         at, dead = self._dead.get(owner, (float("-inf"), False))
         if self._clock() - at >= limits.DECLARER_S:
-            dead = self._store.owner(owner) is None or self._store.owner_is_dead(owner)
-            self._dead = {**self._dead, owner: (self._clock(), dead)}
+            dead = (
+                self._store.owner(owner) is None or self._store.owner_is_dead(owner) or self._is_silent(owner)
+            )
+            self._dead[owner] = self._clock(), dead
         return dead
+
+    def _is_silent(self, owner: str) -> bool:
+        """Whether it has missed so many announcements that it counts as dead, where nothing proves it."""
+        now = self._store.now()
+        return any(
+            one.owner == owner and now - one.seen_at > limits.SILENT_S for one in self._store.workers()
+        )
 
     # -- what is told -------------------------------------------------------------------------------------------
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from onward.core import codec, limits
 from onward.core.decide import Raised, decide
 from onward.core.errors import PASSING, JournalError, LeaseLost, Suspended, Unwind
 from onward.core.lazily import Lazily
-from onward.core.model import Claim, Run
+from onward.core.model import Claim, Run, WorkerRow
 from onward.runtime import observe, registry
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
@@ -68,7 +68,7 @@ class Worker:
         self._rung = False
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
-        self._looked_at = float("-inf")
+        self._looked_at = self._announced_at = float("-inf")
         self._suspects = threading.Lock()  # whoever may have killed its worker is executed alone
         self.executed = 0
 
@@ -77,9 +77,12 @@ class Worker:
     def run(self, *, burst: bool = False, at_most: int | None = None) -> None:
         """Claim and execute until drained; with `burst` until nothing is ready, with `at_most` after so many runs."""
         self.engine.register()
+        self._announce("working")
         while not self._draining:
             version = self.engine.store.version()
             try:
+                if time.monotonic() - self._announced_at > limits.RENEW_S:
+                    self._announce("working")
                 self._take_over()
                 self._scheduler.look(version)
                 got = self._claim(at_most)
@@ -94,6 +97,13 @@ class Worker:
                     return
                 self._await(version)
 
+    def _announce(self, state: Literal["working", "draining"]) -> None:
+        """Let people see this worker, what it knows, and that it lives."""
+        self._announced_at = time.monotonic()
+        store = self.engine.store
+        row = WorkerRow(self.engine.owner, self._names, self._queues, self._concurrency, state, store.now())
+        store.announce(row)
+
     def drain(self) -> None:
         """Claim nothing more; what is executed goes on. Safe to call from a signal handler."""
         self._draining = True
@@ -103,6 +113,9 @@ class Worker:
         """Wait until what is executed has come to rest: at the next step once the time is over. How many have not."""
         end = time.monotonic() + within_s
         self._draining = True
+        if self._held:
+            with suppress(JournalError):
+                self._announce("draining")
         with self._bell:
             while self._held and time.monotonic() < end:
                 self._bell.wait(min(0.1, max(0.0, end - time.monotonic())))
@@ -211,12 +224,14 @@ class Worker:
             it.session = session = lease()
             args = self._arguments(session, job)
             if args is not None:
-                turn = self._turn(session)
-                await asyncio.to_thread(turn.__enter__)
+                is_suspect = session.is_suspect
+                if is_suspect:
+                    await asyncio.to_thread(self._suspects.acquire)
                 try:
                     await drive_async(session.whole(job.fn, *args), self.engine, session)
                 finally:
-                    turn.__exit__(None, None, None)
+                    if is_suspect:
+                        self._suspects.release()
 
     def _turn(self, session: Served) -> AbstractContextManager[object]:
         return self._suspects if session.is_suspect else nullcontext()

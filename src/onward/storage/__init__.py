@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from onward.core.flow import Limits
-from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState
+from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState, WorkerRow
 from onward.core.schedules import Move, Schedule
 
 
@@ -187,6 +187,18 @@ class Store(Protocol):
 
     def set_limits(self, limits: Limits) -> None:
         """Set what a queue may do at once, for all claims from now on; the queue need not be there yet."""
+        ...
+
+    def announce(self, worker: WorkerRow) -> None:
+        """Make known what a worker knows and does; it is forgotten with its owner."""
+        ...
+
+    def workers(self) -> list[WorkerRow]:
+        """Those that have announced themselves, whoever was seen last first; some may be dead."""
+        ...
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        """(queue, workflow, how many, created_at of the oldest) of pending queued runs; counts at most so many."""
         ...
 
     def holders(self) -> list[tuple[str, float]]:

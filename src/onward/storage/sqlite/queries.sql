@@ -296,6 +296,21 @@ SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until,
     parent, attempt, no
 FROM run INDEXED BY run_owner WHERE owner = ? AND direct = 0 AND state = 'running' LIMIT ?
 
+-- name: set_worker
+INSERT OR REPLACE INTO worker (owner, names, queues, concurrency, state, seen_at) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: workers
+SELECT owner, names, queues, concurrency, state, seen_at FROM worker ORDER BY seen_at DESC, owner
+
+-- name: delete_worker
+DELETE FROM worker WHERE owner = ?
+
+-- name: waiting_names
+-- What waits in the queues, by workflow: how many runs, up to a bound, and since when the oldest one.
+SELECT queue, name, count(*), min(created_at) FROM (
+    SELECT queue, name, created_at FROM run INDEXED BY run_ready WHERE direct = 0 AND state = 'pending' LIMIT ?1)
+GROUP BY queue, name
+
 -- name: add_waiter
 -- Nothing where the awaited run has ended, or was removed: then this one is due at once.
 INSERT OR IGNORE INTO waiter (awaited, run)
