@@ -294,10 +294,11 @@ def asked(schedule: Schedule, spec: Spec, tail: str) -> tuple[Schedule, tuple[st
             backlog = (tail, *schedule.backlog)
             cancels = (busy,)
         else:
-            kept = tuple(one for one in schedule.backlog if run_id(schedule.name, one) != busy)
             note = f"{busy} was skipped, because {tail} came before it could begin"
             schedule = schedule._replace(skipped=schedule.skipped + 1, note=note)
-            backlog = (tail, *kept)
+            backlog = tuple(
+                tail if run_id(schedule.name, one) == busy else one for one in schedule.backlog
+            )
     return schedule._replace(backlog=backlog, latest=run_id(schedule.name, tail)), cancels
 
 
