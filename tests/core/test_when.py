@@ -240,6 +240,28 @@ def test_a_malformed_expression_is_answered_with_a_sentence(cron: str, why: str)
     assert str(caught.value).isprintable()
 
 
+_FIELDS = st.text(st.sampled_from("0123456789*/,-#LW@ monSUNé\x00"), max_size=12)
+
+
+@given(
+    st.lists(_FIELDS, min_size=4, max_size=7).map(" ".join)
+    | st.text(max_size=30)
+    | st.just("9" * 9_999 + " * * * *")
+)
+def test_any_text_is_followed_or_refused_with_a_sentence(cron: str) -> None:
+    said = ""
+    try:
+        when.refuse(Timing(cron))
+    except onward.UsageError as refused:
+        said = str(refused)
+    if said:
+        assert "cannot be followed" in said
+        assert said.isprintable()
+        assert len(said) < 500
+    else:
+        assert when.next_time(Timing(cron, tz=ROME), 0.0, after=at("2025-03-29 00:00")) is not None
+
+
 @pytest.mark.parametrize("tz", ["Europe/Rom", "", "../../etc/passwd", "Mars/Base", "a\0b", "x" * 5_000])
 def test_an_unknown_zone_is_answered_with_a_sentence(tz: str) -> None:
     with pytest.raises(onward.UsageError, match="is not known here; nothing was scheduled") as caught:

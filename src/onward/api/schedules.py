@@ -56,6 +56,7 @@ class ScheduleView(NamedTuple):
     state: ScheduleState
     upcoming: tuple[Upcoming, ...]
     runs: tuple[Run, ...]  # the latest ones that it has started
+    unfinished: tuple[str, ...] = ()  # ids of those that go on and are in the way of the next
     problem: str | None = None  # why nothing can be told of its times
 
     @property
@@ -92,15 +93,17 @@ class Schedules:
 
     def _view(self, schedule: Schedule, latest: int) -> ScheduleView:
         runs = tuple(self._store.runs_of_schedule(schedule.name, limit=latest))
+        unfinished = tuple(self._store.unfinished(schedule.open))
+        view = ScheduleView(schedule, None, "damaged", (), runs, unfinished)
         try:
             spec = spec_of(schedule.spec)
         except PayloadError as problem:
-            return ScheduleView(schedule, None, "damaged", (), runs, str(problem))
+            return view._replace(problem=str(problem))
+        view = view._replace(spec=spec, state=self._state(schedule))
         try:
-            upcoming = tuple(self._upcoming(schedule, spec))
+            return view._replace(upcoming=tuple(self._upcoming(schedule, spec)))
         except UsageError as problem:  # a zone that this machine does not know
-            return ScheduleView(schedule, spec, self._state(schedule), (), runs, str(problem))
-        return ScheduleView(schedule, spec, self._state(schedule), upcoming, runs)
+            return view._replace(problem=str(problem))
 
     def _state(self, schedule: Schedule) -> ScheduleState:
         if schedule.paused:

@@ -296,9 +296,7 @@ def asked(schedule: Schedule, spec: Spec, tail: str) -> tuple[Schedule, tuple[st
         else:
             note = f"{busy} was skipped, because {tail} came before it could begin"
             schedule = schedule._replace(skipped=schedule.skipped + 1, note=note)
-            backlog = tuple(
-                tail if run_id(schedule.name, one) == busy else one for one in schedule.backlog
-            )
+            backlog = tuple(tail if run_id(schedule.name, one) == busy else one for one in schedule.backlog)
     return schedule._replace(backlog=backlog, latest=run_id(schedule.name, tail)), cancels
 
 

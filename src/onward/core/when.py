@@ -64,7 +64,8 @@ def _refuse_cron(cron: str) -> None:
         first = next(iter(cronsim.CronSim(_expanded(cron), dt.datetime(2000, 1, 1))), None)  # noqa: DTZ001  (naive: cron alone)
         if first is None:
             reason = "no such day comes within fifty years"
-    except cronsim.CronSimError as problem:
+    # Of a number of thousands of digits Python itself raises a ValueError.
+    except (cronsim.CronSimError, ValueError) as problem:
         reason = str(problem)[:1].lower() + str(problem)[1:]
     if reason:
         raise UsageError(
@@ -161,13 +162,12 @@ def local(timing: Timing, at: float) -> dt.datetime:
 
 
 def stamp(at: dt.datetime) -> float:
-    """A time as the seconds that it is stored in. UsageError for one without a zone, or beyond all calendars."""
+    """A time as the seconds that it is stored in. UsageError for one without a zone, or out of reach."""
     if at.tzinfo is None:
         raise UsageError(f"{at} has no time zone, so it is no moment; nothing was started")
-    try:
-        return at.timestamp()
-    except (OverflowError, ValueError):
-        raise UsageError(f"{at} lies beyond the calendar; nothing was started") from None
+    if not 1970 <= at.year < 9999:  # conversions between zones leave the calendar at its ends
+        raise UsageError(f"{at:%Y-%m-%d} lies before 1970 or beyond the calendar; nothing was started")
+    return at.timestamp()
 
 
 def remark(timing: Timing, nominal: float) -> str | None:

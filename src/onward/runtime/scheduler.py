@@ -70,9 +70,14 @@ class Scheduler:
         # A move may lead to another one, and one that was refused is decided anew.
         self.next_at = now if moves or begins else self._next(ours, now)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to do at once."""
+        return self.next_at is not None and self.next_at <= self._store.now()
+
     def _is_time(self, version: object) -> bool:
         now, at = self._store.now(), self._clock()
-        if self.next_at is not None and self.next_at <= now:
+        if self.is_due:
             return True
         since_s = at - self._looked_at
         if version == self._version and not (self._watches and since_s >= limits.DECLARER_S):

@@ -175,7 +175,9 @@ class Worker:
             self._rung = False
 
     def _is_more_soon(self) -> bool:
-        """Whether a run that was seen is due within the moment that a worker waits in place."""
+        """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
+        if self._scheduler.is_due:
+            return True
         return self._next_at is not None and self._next_at <= self.engine.store.now() + limits.SUSPEND_S
 
     # -- taking over --------------------------------------------------------------------------------------------
