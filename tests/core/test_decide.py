@@ -45,6 +45,7 @@ TABLE: dict[RunState, dict[str, RunState]] = {
         "raised": "failed",
         "released": "pending",
         "suspended": "waiting",
+        "retried": "waiting",
         "paused": "paused",
         "diverged": "stuck",
         "doubted": "stuck",

@@ -1,6 +1,5 @@
 """Runs as lines of JSON: everything that is recorded is carried, and comes back as it was."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
