@@ -154,6 +154,7 @@ def test_a_failed_attempt_is_an_entry_and_the_next_one_is_already_marked() -> No
         (Raised("{}", ("a#1",)), "failed"),
         (Released("released"), "pending"),
         (Released("suspended", wake_at=500.0), "waiting"),
+        (Raised("{}", again_at=500.0), "waiting"),
         (Released("paused"), "paused"),
         (Released("cancelled"), "cancelled"),
         (Released("diverged", "{}"), "stuck"),

@@ -219,12 +219,14 @@ class Worker:
             it.session = session = lease()
             args = self._arguments(session, job)
             if args is not None:
-                turn = self._turn(session)
-                await asyncio.to_thread(turn.__enter__)
+                is_suspect = session.is_suspect
+                if is_suspect:
+                    await asyncio.to_thread(self._suspects.acquire)
                 try:
                     await drive_async(session.whole(job.fn, *args), self.engine, session)
                 finally:
-                    turn.__exit__(None, None, None)
+                    if is_suspect:
+                        self._suspects.release()
 
     def _turn(self, session: Served) -> AbstractContextManager[object]:
         return self._suspects if session.is_suspect else nullcontext()
