@@ -109,6 +109,14 @@ class Store(Protocol):
         """
         ...
 
+    def set_moved(self, to: str | None) -> None:
+        """Everything of this journal goes on at `to`: no run is added here any more (`moved`); None takes that back."""
+        ...
+
+    def moved_to(self) -> str | None:
+        """Where everything of this journal goes on, if it was moved."""
+        ...
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         """Give a run another name, identity and command, and record `mark`; the one exception to what never changes.
 

@@ -78,6 +78,7 @@ class MemoryStore:
         self._owners: dict[str, Owner] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
         self._unusable: JournalError | None = None
@@ -142,6 +143,8 @@ class MemoryStore:
 
     def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
         assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self._moved_to is not None:
+            return guards.moved()
         if change.create and self.run(rows.run.id) is not None:
             return guards.exists(rows.run)
         if change.after is not None and change.after.direct and change.after.state not in CLOSED:
@@ -232,6 +235,13 @@ class MemoryStore:
                 self._rows[instead_of.no] = before
                 self._in_order()
             return answer
+
+    def set_moved(self, to: str | None) -> None:
+        self._refuse_if_unusable()
+        self._moved_to = to
+
+    def moved_to(self) -> str | None:
+        return self._moved_to
 
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         self._refuse_if_unusable()

@@ -87,6 +87,13 @@ DELETE FROM entry WHERE run = ? AND seq > ?
 -- name: rename
 UPDATE run SET name = ?2, identity = ?3, command = ?4 WHERE no = ?1
 
+-- name: moved_to
+SELECT value FROM meta WHERE name = 'moved_to'
+-- name: set_moved
+INSERT OR REPLACE INTO meta (name, value) VALUES ('moved_to', ?)
+-- name: unset_moved
+DELETE FROM meta WHERE name = 'moved_to'
+
 -- name: vacuum
 VACUUM
 -- name: snapshot

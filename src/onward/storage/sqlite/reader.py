@@ -187,6 +187,9 @@ class Reader:
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run_of(row) for row in self._rows("runs_held", owner, limit)]
 
+    def moved_to(self) -> str | None:
+        return next((to for (to,) in self._rows("moved_to")), None)
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return self._rows("requests", owner)
 

@@ -52,6 +52,7 @@ class Transaction:
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
+        self._moved: bool | None = None
         self._queues: set[str] = set()  # that are known to be there
 
     def look_ahead(self, orders: Sequence[Order]) -> None:
@@ -144,6 +145,8 @@ class Transaction:
     def _create(self, change: Change) -> tuple[int, Guard | Refused]:
         run = change.after
         assert run is not None, "a change that creates a run says what run"
+        if self._is_moved:
+            return 0, guards.moved()
         try:
             self._execute(self._sql["add_run"], run[:-1])
         except apsw.ConstraintError as problem:
@@ -154,8 +157,8 @@ class Transaction:
 
     def _created(self, new: Sequence[Change]) -> list[Answered]:
         """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
-        if len(new) == 1:
-            return [self.apply(new[0])]
+        if len(new) == 1 or self._is_moved:
+            return [self.apply(change) for change in new]
         last: int = next(self._execute(self._sql["last_number"]))[0]
         rows = [
             (*change.after[:-1], no) for no, change in enumerate(new, last + 1) if change.after is not None
@@ -178,6 +181,13 @@ class Transaction:
             self.left[no] = guards.written(run, seq)
             answers.append(Applied(no, seq, run.request))
         return answers
+
+    @property
+    def _is_moved(self) -> bool:
+        """Whether runs are not added here any more; asked once a transaction, which for most is never."""
+        if self._moved is None:
+            self._moved = bool(self._execute(self._sql["moved_to"]).fetchall())
+        return self._moved
 
     def _know_queue(self, run: Run) -> None:
         if not run.direct and run.queue not in self._queues:

@@ -69,6 +69,13 @@ class Upkeep(Reader):
         for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):
             writer.execute(self._sql[statement], (run.no,))
 
+    def set_moved(self, to: str | None) -> None:
+        with self._transaction() as writer:
+            if to is None:
+                writer.execute(self._sql["unset_moved"])
+            else:
+                writer.execute(self._sql["set_moved"], (to,))
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         try:
             with self._transaction() as writer:
