@@ -254,7 +254,7 @@ def _forgetful(schedule: Schedule, spec: Spec, found: list[float], now: float) -
 
 def _hasty(schedule: Schedule, spec: Spec, now: float) -> Any:
     """As `_begun`, which waits for nobody."""
-    return TRUE_BEGUN(schedule._replace(open=()), spec, now)
+    return TRUE_BEGUN(schedule._replace(going=()), spec, now)
 
 
 def _early(name: str, timing: Timing, nominal: float) -> float:

@@ -33,7 +33,7 @@ def start(tail: str, name: str = "nightly", **fields: Any) -> Change:
 
 def test_a_schedule_comes_back_as_it_was_stored(store: Store) -> None:
     full = row(
-        next_at=1_020.0, due_at=1_021.5, paused=True, declarer="me", declared_at=2.5, open=("a", "ö"),
+        next_at=1_020.0, due_at=1_021.5, paused=True, declarer="me", declared_at=2.5, going=("a", "ö"),
         backlog=(tail_of(60.0), tail_of(120.0, "ab12")), latest="a", started=3, skipped=2, missed=1, note="caffè",
     )  # fmt: skip
     stored(store, full)
@@ -142,6 +142,9 @@ def test_the_runs_of_a_schedule_come_by_their_nominal_times(store: Store) -> Non
     store.commit(
         [start(tail_of(300.0), name) for name in ("nightl", "nightly2", "nightly A", "Nightly", "nightlyz")]
     )
+    opened(
+        store, f"nightly@{times[0]} by hand", direct=False, queue="default"
+    )  # whose id only looks like one
     found = store.runs_of_schedule("nightly", limit=99)
     assert [run.id for run in found] == [f"nightly@{times[at]}" for at in (1, 2, 3, 0)]
     assert store.runs_of_schedule("nightly", limit=2) == found[:2]

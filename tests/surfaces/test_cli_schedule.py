@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import onward
 from onward.api import connect
-from onward.core.schedules import Move, Schedule, Spec, declared, spec_of
+from onward.core.schedules import Move, Schedule, Spec, carried, declared, spec_of
 from onward.core.when import Timing
+from onward.runtime.registry import Plan
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.worker import Worker
+from onward.storage.open import open_store
 from surfaces.conftest import Cli, Programs
 
 pytestmark = pytest.mark.important
@@ -213,7 +217,7 @@ def test_an_impossible_range_is_answered_with_a_sentence_and_starts_nothing(
 
 def test_a_backfill_of_more_than_may_wait_is_refused_whole(cli: Cli, store: Any) -> None:
     waiting = tuple(f"2024-01-{day:02}T{hour:02}:00:00Z" for day in range(1, 32) for hour in range(24))
-    defined(store, backlog=waiting, open=("r",))
+    defined(store, backlog=waiting, going=("r",))
     result = cli("schedule", "backfill", "nightly", "--from", "2024-01-01", "--to", "2025-03-01")
     assert result.exit_code == 2
     assert "744 times of schedule nightly wait already" in result.stderr
@@ -246,6 +250,58 @@ def test_without_a_journal_nothing_is_created(cli: Cli, journal: Any) -> None:
 
 def test_json_stands_behind_the_command(cli: Cli, store: Any) -> None:
     assert "onward schedule list --json" in cli("schedule", "--json", "list").stderr
+
+
+# -- in another journal ---------------------------------------------------------------------------------
+
+
+def test_a_moved_journal_takes_its_schedules_along_and_follows_them_no_more(
+    cli: Cli, store: Any, tmp_path: Path
+) -> None:
+    defined(store, NIGHTLY._replace(overlap="queue"), started=4)
+    cli("schedule", "trigger", "nightly"), cli("schedule", "trigger", "nightly")
+    before = stored(store)
+    assert cli("move", "--to", f"sqlite:///{tmp_path}/there.db").exit_code == 0
+    for act in ("pause", "trigger"):
+        refused = cli("schedule", act, "nightly")
+        assert refused.exit_code != 0
+        assert "there.db; nothing was begun here" in refused.stderr
+    there = open_store(f"sqlite:///{tmp_path}/there.db")
+    [after] = there.schedules()
+    assert after == before._replace(declarer=None, declared_at=0.0)
+    assert there.unfinished(after.going) == list(after.going)
+    # A worker there defines it as it is there; moved once more, nothing is forgotten.
+    anew = declared(after, "nightly", NIGHTLY, declarer="me", began_at=5.0, now=there.now())
+    assert there.move_schedules([anew]) == [True]
+    carried_again = carried(before, there.schedules()[0])
+    assert there.move_schedules([carried_again]) == [True]
+    [merged] = there.schedules()
+    assert (merged.spec, merged.started, merged.going, merged.backlog) == (
+        NIGHTLY.text,
+        before.started,
+        before.going,
+        before.backlog,
+    )
+    there.close()
+
+
+def test_a_worker_of_a_moved_journal_says_so_and_comes_to_rest(cli: Cli, store: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+    engine = connect.engine()
+    engine.register()
+
+    @onward.workflow(name="left_behind")
+    def job() -> None: ...
+
+    plan = Plan("nightly", NIGHTLY._replace(workflow="left_behind", timing=Timing(every_s=1)), job)
+    scheduler = Scheduler(engine, [plan], say=said.append)
+    scheduler.look(store.version())
+    store.set_moved("elsewhere")
+    for _ in range(3):
+        scheduler.look(store.version())
+    assert said == ["the journal was moved to elsewhere: its schedules are followed there"]
+    assert scheduler.next_at is None
+    assert store.runs() == []
 
 
 # -- with workers -----------------------------------------------------------------------------------------

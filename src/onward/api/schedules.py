@@ -28,7 +28,7 @@ from onward.core.schedules import (
     triggered,
 )
 from onward.core.texts import plain
-from onward.runtime.engine import Engine
+from onward.runtime.engine import Engine, was_moved
 
 # active: a worker follows it. orphaned: no living worker defines it, so nothing starts. over: no further time comes.
 # ahead: its last time lies in the future, because the clock was wrong. damaged: what is stored of it cannot be read.
@@ -93,7 +93,7 @@ class Schedules:
 
     def _view(self, schedule: Schedule, latest: int) -> ScheduleView:
         runs = tuple(self._store.runs_of_schedule(schedule.name, limit=latest))
-        unfinished = tuple(self._store.unfinished(schedule.open))
+        unfinished = tuple(self._store.unfinished(schedule.going))
         view = ScheduleView(schedule, None, "damaged", (), runs, unfinished)
         try:
             spec = spec_of(schedule.spec)
@@ -162,7 +162,7 @@ class Schedules:
                 self._spec(schedule),
                 now=self._store.now(),
                 mark=mark,
-                unfinished=self._store.unfinished(schedule.open),
+                unfinished=self._store.unfinished(schedule.going),
             )
             if isinstance(asked, str):
                 raise UsageError(
@@ -189,7 +189,7 @@ class Schedules:
             if dry_run or not missing:
                 return fillings
             self._refuse_crowd(schedule, len(missing))
-            now, unfinished = self._store.now(), self._store.unfinished(schedule.open)
+            now, unfinished = self._store.now(), self._store.unfinished(schedule.going)
             if self._moved(backfilled(schedule, spec, missing, now=now, unfinished=unfinished)):
                 return fillings
         raise self._busy(name)
@@ -275,7 +275,10 @@ class Schedules:
             yield self._find(name)
 
     def _moved(self, move: Move) -> bool:
-        return self._store.move_schedules([move])[0]
+        applied = self._store.move_schedules([move])[0]
+        if not applied and self._store.moved_to() is not None:
+            raise was_moved(self._store)
+        return applied
 
     def _busy(self, name: str) -> JournalBusy:
         return JournalBusy(

@@ -82,7 +82,7 @@ class Schedule(NamedTuple):
     paused: bool = False
     declarer: str | None = None  # the owner whose definition it is
     declared_at: float = 0.0  # when that owner began
-    open: tuple[str, ...] = ()  # ids of runs that were started and perhaps have not ended
+    going: tuple[str, ...] = ()  # ids of runs that were started and perhaps have not ended
     backlog: tuple[str, ...] = ()  # what is started when those have ended: see `tail_of`
     latest: str | None = None  # the id of the latest run that its time, or a person, has asked for
     started: int = 0
@@ -140,9 +140,9 @@ def origin(identity: str) -> tuple[str, float] | None:
         return None
 
 
-def identities(name: str) -> tuple[str, str]:
-    """Between which two texts the identities of a schedule's runs lie; their order is that of the nominal times."""
-    return f"{_PREFIX}{name}{_AT}", f"{_PREFIX}{name}{chr(ord(_AT) + 1)}"
+def id_range(name: str) -> tuple[str, str]:
+    """Between which two texts the ids of a schedule's runs lie; their order is that of the nominal times."""
+    return f"{name}{_AT}", f"{name}{chr(ord(_AT) + 1)}"
 
 
 # -- definitions --------------------------------------------------------------------------------------
@@ -188,6 +188,29 @@ def _aimed(schedule: Schedule, spec: Spec) -> Schedule:
     return schedule._replace(next_at=at, due_at=due_at, revision=schedule.revision + 1)
 
 
+def carried(schedule: Schedule, there: Schedule | None) -> Move:
+    """The schedule goes on in another journal, with what stands `there` of it already; may be repeated.
+
+    What one of the two has dealt with is dealt with; the definition there stays.
+    """
+    if there is None:
+        return Move(None, schedule._replace(declarer=None, declared_at=0.0))
+    both = there._replace(
+        last=max(schedule.last, there.last),
+        paused=schedule.paused or there.paused,
+        going=tuple(dict.fromkeys(schedule.going + there.going)),
+        backlog=tuple(dict.fromkeys(schedule.backlog + there.backlog)),
+        latest=max(schedule.latest or "", there.latest or "") or None,
+        started=max(schedule.started, there.started),
+        skipped=max(schedule.skipped, there.skipped),
+        missed=max(schedule.missed, there.missed),
+    )
+    try:
+        return Move(there, _aimed(both, spec_of(there.spec)))
+    except PayloadError:  # its next worker defines it anew
+        return Move(there, both._replace(revision=there.revision + 1))
+
+
 # -- its times come -------------------------------------------------------------------------------------
 
 
@@ -202,11 +225,11 @@ class _Come(NamedTuple):
 def advanced(schedule: Schedule, spec: Spec, *, now: float, unfinished: Collection[str]) -> Move | None:
     """What a schedule does now; None if there is nothing to do.
 
-    `unfinished`: those of its `open` runs that have not ended.
+    `unfinished`: those of its `going` runs that have not ended.
     """
     if schedule.paused:
         return None
-    after = schedule._replace(open=tuple(one for one in schedule.open if one in unfinished))
+    after = schedule._replace(going=tuple(one for one in schedule.going if one in unfinished))
     come = _come(after, spec, now)
     cancels: tuple[str, ...] = ()
     if come is not None:
@@ -224,7 +247,7 @@ def _come(schedule: Schedule, spec: Spec, now: float) -> _Come | None:
     if schedule.due_at is None or schedule.next_at is None or schedule.due_at > now:
         return None
     is_full = len(schedule.backlog) >= limits.BACKLOG_TIMES
-    if spec.overlap == "latest" and (schedule.open or schedule.backlog):
+    if spec.overlap == "latest" and (schedule.going or schedule.backlog):
         return None  # all that has come meanwhile is looked at when that has ended
     if is_full and spec.catch_up in ("all", "window"):
         return None  # it is caught up later
@@ -290,7 +313,7 @@ def asked(schedule: Schedule, spec: Spec, tail: str) -> tuple[Schedule, tuple[st
     cancels: tuple[str, ...] = ()
     busy = _busy_with(schedule)
     if spec.overlap == "cancel_old" and busy is not None:
-        if busy in schedule.open:
+        if busy in schedule.going:
             backlog = (tail, *schedule.backlog)
             cancels = (busy,)
         else:
@@ -304,18 +327,18 @@ def _busy_with(schedule: Schedule) -> str | None:
     """The latest run that was asked for, if it has not ended or waits still. Backfilled ones are in nobody's way."""
     latest = schedule.latest
     waits = {run_id(schedule.name, tail) for tail in schedule.backlog}
-    return latest if latest is not None and (latest in schedule.open or latest in waits) else None
+    return latest if latest is not None and (latest in schedule.going or latest in waits) else None
 
 
 def _begun(schedule: Schedule, spec: Spec, now: float) -> tuple[Schedule, tuple[Change, ...]]:
     """Start what may be started of the backlog: one at a time, or all at once where runs may overlap."""
-    if not schedule.backlog or (schedule.open and spec.overlap != "allow"):
+    if not schedule.backlog or (schedule.going and spec.overlap != "allow"):
         return schedule, ()
     first = schedule.backlog if spec.overlap == "allow" else schedule.backlog[:1]
     runs = [_run(schedule.name, spec, tail) for tail in first]
     after = schedule._replace(
         backlog=schedule.backlog[len(first) :],
-        open=() if spec.overlap == "allow" else tuple(run.id for run in runs),
+        going=() if spec.overlap == "allow" else tuple(run.id for run in runs),
         started=schedule.started + len(runs),
     )
     return after, tuple(submitted(run, now=now) for run in runs)
@@ -356,7 +379,7 @@ def triggered(
     schedule: Schedule, spec: Spec, *, now: float, mark: str, unfinished: Collection[str]
 ) -> tuple[Move, str] | str:
     """Start a run for this moment, as if its time had come, and its id; or the id of the run that is in its way."""
-    after = schedule._replace(open=tuple(one for one in schedule.open if one in unfinished))
+    after = schedule._replace(going=tuple(one for one in schedule.going if one in unfinished))
     busy = _busy_with(after)
     if busy is not None and spec.overlap == "skip":
         return busy
@@ -373,8 +396,8 @@ def backfilled(
 ) -> Move:
     """Start runs for past times: one after the other behind what goes on, or all at once where runs may overlap."""
     tails = tuple(tail_of(at) for at in nominal)
-    open_ = tuple(one for one in schedule.open if one in unfinished)
-    after = schedule._replace(backlog=schedule.backlog + tails, open=open_)
+    open_ = tuple(one for one in schedule.going if one in unfinished)
+    after = schedule._replace(backlog=schedule.backlog + tails, going=open_)
     starts: tuple[Change, ...] = ()
     if not after.paused:
         after, starts = _begun(after, spec, now)

@@ -62,6 +62,10 @@ class Scheduler:
         applied = self._store.move_schedules(moves) if moves else []
         self._began_at = now if self._began_at is None else self._began_at
         self._tell(move for move, is_applied in zip(moves, applied, strict=True) if is_applied)
+        if moves and not any(applied) and self._store.moved_to() is not None:
+            self._say(f"the journal was moved to {self._store.moved_to()}: its schedules are followed there")
+            self._plans, self.next_at = {}, None
+            return
         if begins:
             self._tell_of_others(stored.values())
         self._version = version
@@ -97,7 +101,7 @@ class Scheduler:
 
     def _moves(self, stored: dict[str, Schedule], now: float) -> list[Move]:
         known = [(stored[name], plan, text) for name, (plan, text) in self._plans.items() if name in stored]
-        open_ = [run_id for schedule, _, _ in known for run_id in schedule.open]
+        open_ = [run_id for schedule, _, _ in known for run_id in schedule.going]
         unfinished = frozenset(self._store.unfinished(open_)) if open_ else frozenset()
         moves = (self._move(schedule, plan, text, now, unfinished) for schedule, plan, text in known)
         return [move for move in moves if move is not None]

@@ -18,6 +18,11 @@ _BY: Final = "its schedule, whose next time had come"
 class Rows(Protocol):
     """Schedules and runs within one transaction."""
 
+    @property
+    def is_moved(self) -> bool:
+        """Whether everything of this journal goes on elsewhere."""
+        ...
+
     def revision(self, name: str) -> int | None:
         """That of the stored schedule, which nobody else changes until the transaction ends; None if there is none."""
         ...
@@ -42,7 +47,7 @@ def _apply(rows: Rows, move: Move, now: float) -> bool:
     before, after = move.before, move.after
     known = before if before is not None else after
     assert known is not None, "a move is one of some schedule"
-    if rows.revision(known.name) != (None if before is None else before.revision):
+    if rows.is_moved or rows.revision(known.name) != (None if before is None else before.revision):
         return False
     if after is None:
         rows.drop(known.name)

@@ -25,6 +25,10 @@ class Calendar:
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], batch: Batch) -> None:
         self._execute, self._sql, self._batch = connection.execute, sql, batch
 
+    @property
+    def is_moved(self) -> bool:
+        return bool(self._execute(self._sql["moved_to"]).fetchall())
+
     def revision(self, name: str) -> int | None:
         found: int | None = self._execute(self._sql["schedule_revision"], (name,)).get
         return found
