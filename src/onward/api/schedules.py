@@ -27,7 +27,7 @@ from onward.core.schedules import (
     tail_of,
     triggered,
 )
-from onward.core.texts import plain
+from onward.core.texts import plain, quoted
 from onward.runtime.engine import Engine, was_moved
 
 # active: a worker follows it. orphaned: no living worker defines it, so nothing starts. over: no further time comes.
@@ -167,7 +167,7 @@ class Schedules:
             if isinstance(asked, str):
                 raise UsageError(
                     f"schedule {plain(name)} skips what comes while a run goes on, and {plain(asked)} has not ended; "
-                    f"nothing was started. Wait for it, or end it with: onward cancel {plain(asked)}"
+                    f"nothing was started. Wait for it, or end it with: onward cancel {quoted(asked)}"
                 )
             move, started = asked
             if self._moved(move):
@@ -201,7 +201,7 @@ class Schedules:
                 raise UsageError(
                     f"schedule {plain(name)} is defined by a worker that lives, and would come back when the next one "
                     f"starts; nothing was removed. Take it out of the code first, or pause it: onward schedule pause "
-                    f"{plain(name)}"
+                    f"{quoted(name)}"
                 )
             if self._moved(Move(schedule, None)):
                 return schedule
@@ -230,7 +230,7 @@ class Schedules:
         if not found:
             raise UsageError(
                 f"schedule {name} has no time from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}; nothing was "
-                f"started. `onward schedule show {name}` shows its times."
+                f"started. `onward schedule show {quoted(schedule.name)}` shows its times."
             )
         if len(found) > at_most:
             reach = when.local(spec.timing, found[-2])
