@@ -92,7 +92,7 @@ class Programs:
         for program in self._started:
             if program.poll() is None:
                 program.send_signal(signal.SIGKILL)
-            program.communicate()
+            program.communicate(timeout=30)
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
 from onward.core.keys import SEPARATOR
-from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState
+from onward.core.model import ENDED, Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
     "claimed",
@@ -20,6 +19,7 @@ Event = Literal[
     "raised",
     "released",
     "suspended",
+    "retried",
     "paused",
     "diverged",
     "doubted",
@@ -36,6 +36,7 @@ TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
     "raised": (("running",), "failed"),
     "released": (("running",), "pending"),
     "suspended": (("running",), "waiting"),
+    "retried": (("running",), "waiting"),  # it failed as a whole, and will be attempted again
     "paused": (("running", "pending", "waiting"), "paused"),
     "diverged": (("running",), "stuck"),
     "doubted": (("running",), "stuck"),  # nobody knows whether an at-most-once step was executed
@@ -113,10 +114,15 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """The run ends with an error. `culprits` are the failed entries it came from."""
+    """The run ends with an error. `culprits` are the failed entries it came from.
+
+    With `again_at` it is attempted once more at that time: then `reopen`, entries of the culprits, are executed anew.
+    """
 
     error: str
     culprits: tuple[str, ...] = ()
+    again_at: float | None = None
+    reopen: tuple[Entry, ...] = ()
 
 
 class Released(NamedTuple):
@@ -125,6 +131,7 @@ class Released(NamedTuple):
     event: Literal["released", "paused", "cancelled", "diverged", "doubted", "suspended"]
     error: str | None = None
     wake_at: float | None = None
+    awaits: tuple[str, ...] = ()  # ids of runs whose end makes it due, too
 
 
 Fact = Started | Ended | Retried | Died | Beaten | Taken | Returned | Raised | Released
@@ -151,11 +158,17 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, replace(run, result=value, error=None))
-        case Raised(error, culprits):
-            return _end(run, "raised", now, replace(run, error=error), codec.encode(list(culprits)))
-        case Released(event, error, wake_at):
-            return _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+            return _end(run, "returned", now, run._replace(result=value, error=None))
+        case Raised(error, culprits, None):
+            return _end(run, "raised", now, run._replace(error=error), codec.encode(list(culprits)))
+        case Raised(error, culprits, again_at, reopen):
+            later = run._replace(error=error, wake_at=again_at, attempt=run.attempt + 1)
+            change = _end(run, "retried", now, later, codec.encode(list(culprits)))
+            opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
+            return change._replace(entries=opened_again + change.entries)
+        case Released(event, error, wake_at, awaits):
+            change = _end(run, event, now, run._replace(error=error or run.error, wake_at=wake_at))
+            return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
 
@@ -197,10 +210,31 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
-    after = replace(
-        after, state=state, owner=None, lease_until=None, request=request, stalls=0, updated_at=now
+    single = after.single if state not in ENDED else freed(after.single, "end")
+    after = after._replace(
+        state=state,
+        owner=None,
+        lease_until=None,
+        request=request,
+        stalls=0,
+        single=single,
+        updated_at=now,
     )
     return Change(run.no, run.fence, (mark,), after=after)
+
+
+_UNTIL_START: Final = ("start:", "batch:")
+
+
+def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
+    """What is left of a run's claim to be the only one of its key, once it has started or ended.
+
+    `start:…` and `batch:…` are given up when the run is first claimed, `end:…` when it ends; any other is kept.
+    """
+    if single is None:
+        return None
+    given_up = single.startswith(_UNTIL_START) or (at == "end" and single.startswith("end:"))
+    return None if given_up else single
 
 
 # -- opening and claiming ---------------------------------------------------------------------------
@@ -208,8 +242,7 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
 
 def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
     """A new run, leased at once by the process that begins it."""
-    leased = replace(
-        run,
+    leased = run._replace(
         state="running",
         fence=1,
         owner=owner,
@@ -220,6 +253,37 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
     )
     marks = (_mark(run, "submitted", now, run.args), _mark(leased, "claimed", now, codec.encode(owner)))
     return Change(0, 0, marks, after=leased, create=True)
+
+
+def submitted(run: Run, *, now: float) -> Change:
+    """A new run that any worker may claim: at once, or from `run.wake_at` on."""
+    waits = run.wake_at is not None and run.wake_at > now
+    queued = run._replace(
+        state="waiting" if waits else "pending",
+        direct=False,
+        wake_at=run.wake_at if waits else None,
+        created_at=now,
+        updated_at=now,
+    )
+    return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
+
+
+def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:
+    """A run that waits for a pause in the starts of its key: `again`, the latest of them, takes its place.
+
+    It waits as long as that one would, but no longer than `at_most_s` after the first one.
+    """
+    assert again.wake_at is not None, "what is put off has a time"
+    wake_at = max(now, min(again.wake_at, run.created_at + at_most_s))
+    after = run._replace(
+        args=again.args, wake_at=wake_at, priority=again.priority, tags=again.tags, updated_at=now
+    )
+    return Change(run.no, run.fence, after=after, before=run)
+
+
+def filled(run: Run, *, now: float) -> Change:
+    """A run that takes many items has enough of them: it is due, and the next item opens another one."""
+    return Change(run.no, run.fence, after=run._replace(single=None, wake_at=now, updated_at=now), before=run)
 
 
 def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
@@ -252,13 +316,13 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
     # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
     stalls = 0 if in_flight or past.progressed else run.stalls + died
-    after = replace(
-        run,
+    after = run._replace(
         state="running",
         fence=run.fence + 1,
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
+        single=freed(run.single, "start"),
         # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen.
         request="cancel" if run.request == "cancel" else None,
         error=None,
@@ -268,7 +332,7 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     entries = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
     entries += [_reopened(e, after.fence, now) for e in past.reopen]
     entries.append(_mark(after, "claimed", now, codec.encode(owner)))
-    after = replace(after, leased_seq=past.last_seq + len(entries))
+    after = after._replace(leased_seq=past.last_seq + len(entries))
     return Change(run.no, run.fence, tuple(entries), begun, after=after, before=run)
 
 
@@ -291,14 +355,15 @@ def acted(
     state = transition(run.state, event)
     if state is None:
         return None
-    after = replace(
-        run,
+    after = run._replace(
         state=state,
         fence=run.fence + 1,
         owner=None,
         lease_until=None,
         request=None,
         stalls=0,
+        attempt=0 if event == "reset" else run.attempt,
+        single=run.single if state not in ENDED else freed(run.single, "end"),
         updated_at=now,
     )
     return Change(run.no, run.fence, (_mark(after, event, now, codec.encode(by)),), after=after, before=run)
@@ -309,7 +374,7 @@ def carried(run: Run, *, by: str, now: float) -> Change | None:
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "from": run.state})
+    value = codec.encode({"carried_by": by, "from": run.state, "single": run.single})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 
@@ -323,8 +388,8 @@ def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Chang
     entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
     alone = len(begun) == 1
     again = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in begun)
-    after = replace(
-        run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
+    after = run._replace(
+        state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
     )
     return Change(run.no, run.fence, entries, again, after=after)
 
@@ -355,6 +420,11 @@ def forgotten(run: Run, *, by: str, now: float) -> Change:
     return Change(run.no, run.fence, (_mark(run, "cancelled", now, codec.encode(by)),), before=run)
 
 
+def unkeyed(run: Run, *, now: float) -> Change:
+    """The time is over in which a run was to be the only one of its key."""
+    return Change(run.no, run.fence, after=run._replace(single=None, updated_at=now), before=run)
+
+
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
     """A loop's progress, for its row."""
     return Change(run.no, run.fence, progress=Progress(done, total, seq))
@@ -362,4 +432,4 @@ def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
 
 def moved(run: Run, value: str, *, now: float) -> Change:
     """A cursor stands at `value` now. It leaves no entry: what it stood at before is of no use to anybody."""
-    return Change(run.no, run.fence, after=replace(run, result=value, updated_at=now))
+    return Change(run.no, run.fence, after=run._replace(result=value, updated_at=now))

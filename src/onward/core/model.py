@@ -5,7 +5,6 @@ Times are seconds since the epoch (UTC, the database's clock); payloads are JSON
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 RunKind = Literal["loop", "map", "workflow"]
@@ -21,9 +20,12 @@ CLOSED: frozenset[RunState] = frozenset(("done", "cancelled"))  # never continue
 ENDED: frozenset[RunState] = frozenset(("done", "failed", "cancelled"))
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One execution of a loop, a map or a workflow."""
+class Run(NamedTuple):
+    """One execution of a loop, a map or a workflow.
+
+    A tuple, because a queued run is read, claimed and ended for every job: a frozen dataclass of as many fields takes
+    six times as long to copy.
+    """
 
     id: str
     kind: RunKind
@@ -47,6 +49,14 @@ class Run:
     counted_seq: int = -1
     created_at: float = 0.0
     updated_at: float = 0.0
+    # Of runs that workers execute (not `direct`):
+    queue: str = ""
+    priority: int = 0  # higher ones first
+    lane: str | None = None  # what a queue's limit per key counts it under
+    single: str | None = None  # no other run that is stored has it at the same time, see decide.freed
+    tags: str | None = None  # a JSON array of text
+    parent: str | None = None  # the id of the run that started it
+    attempt: int = 0  # how often it has failed as a whole
     no: int = 0  # the store's number for it; 0 before it is stored
 
 
@@ -110,6 +120,51 @@ class Change(NamedTuple):
     progress: Progress | None = None
     create: bool = False
     beside: tuple[Change, ...] = ()  # of other runs: written together with this one, or none of them
+    awaits: tuple[str, ...] = ()  # ids of runs: when the first of them has ended, this one is due
+
+
+class Claim(NamedTuple):
+    """A worker asks for up to `limit` runs of the queues that are ready: no delay, timer or limit is in their way.
+
+    `names` are the workflows that it knows; `queues` those that it serves, all of them if there are none.
+    """
+
+    owner: str
+    lease_s: float
+    names: tuple[str, ...]
+    queues: tuple[str, ...] = ()
+    limit: int = 1
+
+
+class Claimed(NamedTuple):
+    """What a Claim got: runs that are leased now, each with the number of its last entry.
+
+    `next_at`: when the next run that was seen waiting is due, by the store's clock; None if none is.
+    """
+
+    runs: tuple[tuple[Run, int], ...]
+    next_at: float | None = None
+
+
+class Arrival(NamedTuple):
+    """An item for the run of a workflow that takes many at once.
+
+    It joins the stored run with the `single` of `run` that has not begun, if that holds fewer than `at_most`; else
+    `run` is added for it. With `key` it joins once: another one of that workflow and key is the same.
+    """
+
+    run: Run
+    item: str  # JSON
+    at_most: int
+    key: str | None = None
+
+
+class Arrived(NamedTuple):
+    """The run that an Arrival is in. Not `new` where it had come before."""
+
+    run_no: int
+    run_id: str
+    new: bool
 
 
 class Applied(NamedTuple):
@@ -123,12 +178,16 @@ class Applied(NamedTuple):
 class Refused(NamedTuple):
     """A change of which nothing was written, because its guard did not hold."""
 
-    reason: Literal["fence", "lease", "exists", "missing", "key"]
+    reason: Literal["fence", "lease", "exists", "missing", "key", "moved"]
     detail: str
     run_no: int = 0  # of the change `beside` that was refused; 0 if it was the change itself
 
 
 Answer = Applied | Refused
+# What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed, an
+# Arrival by Arrived or Refused.
+Order = Change | Claim | Arrival
+Answered = Answer | Claimed | Arrived
 
 
 class Owner(NamedTuple):
@@ -140,6 +199,27 @@ class Owner(NamedTuple):
     pid: int
     command: str
     started_at: float
+
+
+class WorkerRow(NamedTuple):
+    """A worker, as it describes itself: for people, and to tell what nobody works on."""
+
+    owner: str
+    names: tuple[str, ...]  # the workflows that it knows
+    queues: tuple[str, ...]  # those that it serves; all if there are none
+    concurrency: int
+    state: Literal["working", "draining"]
+    seen_at: float
+
+
+class QueueCounts(NamedTuple):
+    """How many runs of a queue are in which state, each counted up to a bound, and when its oldest pending one came."""
+
+    pending: int
+    waiting: int
+    running: int
+    failed: int
+    oldest_at: float | None
 
 
 class ItemCounts(NamedTuple):

@@ -6,28 +6,36 @@ import threading
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onward.core.errors import JournalError, JournalUnusable
+from onward.core.flow import Settings
 from onward.core.keys import SEPARATOR
 from onward.core.model import (
     CLOSED,
     ENDED,
     Answer,
+    Answered,
     Applied,
+    Arrival,
     Begun,
     Change,
+    Claim,
     Entry,
+    Order,
     Owner,
+    QueueCounts,
     Refused,
     Request,
     Run,
     RunState,
+    WorkerRow,
 )
-from onward.storage import guards
+from onward.storage import arrivals, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
+from onward.storage.memory_shelf import Shelf
 
 
 class _Rows:
@@ -68,7 +76,10 @@ class MemoryStore:
         self._identities: dict[str, list[int]] = {}
         self._open: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
+        self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._moved_to: str | None = None
+        self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
         self._unusable: JournalError | None = None
 
@@ -81,13 +92,24 @@ class MemoryStore:
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         self._refuse_if_unusable()
         with self._lock:
             self._version += 1
-            return [self._apply(change) for change in changes]
+            return [self._answer(order) for order in changes]
 
-    def _apply(self, change: Change) -> Answer:
+    def _alone(self, change: Change) -> Applied | Refused:
+        self._version += 1
+        return self._apply(change)
+
+    def _answer(self, order: Order) -> Answered:
+        if isinstance(order, Claim):
+            return claims.claim(self._shelf, order, self.now())
+        if isinstance(order, Arrival):
+            return arrivals.arrive(self._shelf, order, self.now())
+        return self._apply(order)
+
+    def _apply(self, change: Change) -> Applied | Refused:
         rows, guard = self._new(change) if change.create else self._stored(change)
         refused = None if change.create else guards.refusal(change, guard)
         refused = refused or self._clash(change, rows)
@@ -99,6 +121,7 @@ class MemoryStore:
         self._write(change, rows, guard)
         for other in change.beside:
             self._apply(other)  # its guard holds, see above
+        self._shelf.changed(rows.run, change, self.now())
         return Applied(rows.run.no, len(rows.entries) - 1, rows.run.request)
 
     def _refused_beside(self, change: Change) -> Refused | None:
@@ -111,7 +134,7 @@ class MemoryStore:
 
     def _new(self, change: Change) -> tuple[_Rows, Guard]:
         assert change.after is not None, "a change that creates a run says what run"
-        rows = _Rows(replace(change.after, no=self._last_no + 1))
+        rows = _Rows(change.after._replace(no=self._last_no + 1))
         return rows, rows.guard()
 
     def _stored(self, change: Change) -> tuple[_Rows | None, Guard | None]:
@@ -120,12 +143,17 @@ class MemoryStore:
 
     def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
         assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self._moved_to is not None:
+            return guards.moved()
         if change.create and self.run(rows.run.id) is not None:
             return guards.exists(rows.run)
         if change.after is not None and change.after.direct and change.after.state not in CLOSED:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
+        single = None if change.after is None else change.after.single
+        if single is not None and self._shelf.has_other(single, rows.run.no):
+            return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
         twice = next((key for at, key in enumerate(done) if key in rows.done or key in done[:at]), None)
         return None if twice is None else guards.recorded(twice)
@@ -142,7 +170,7 @@ class MemoryStore:
             self._open[rows.run.identity] = rows.run.no
         if change.progress is not None:
             done, total, seq = change.progress
-            rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
+            rows.run = rows.run._replace(done=done, total=total, counted_seq=seq)
         for entry in change.entries:
             rows.add(entry)
         for key in change.ended:
@@ -155,7 +183,7 @@ class MemoryStore:
         with self._lock:
             held = [rows for rows in self._rows.values() if rows.run.owner == owner]
             for rows in held:
-                rows.run = replace(rows.run, lease_until=max(rows.run.lease_until or until, until))
+                rows.run = rows.run._replace(lease_until=max(rows.run.lease_until or until, until))
             self._version += bool(held)
             return [(rows.run.no, rows.run.request) for rows in held]
 
@@ -165,7 +193,7 @@ class MemoryStore:
             rows = self._rows.get(run_no)
             if rows is None:
                 return False
-            rows.run = replace(rows.run, request=request)
+            rows.run = rows.run._replace(request=request)
             self._version += 1
             return True
 
@@ -175,6 +203,13 @@ class MemoryStore:
 
     def unregister(self, owner: str) -> None:
         self._owners.pop(owner, None)
+        self._workers.pop(owner, None)
+
+    def announce(self, worker: WorkerRow) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._workers[worker.owner] = worker
+            self._version += 1
 
     def delete(self, run_no: int) -> None:
         self._refuse_if_unusable()
@@ -188,18 +223,25 @@ class MemoryStore:
         change = Change(0, 0, tuple(entries), tuple(begun), after=run, create=True)
         with self._lock:
             if instead_of is None:
-                return self.commit((change,))[0]
+                return self._alone(change)
             refused = guards.refusal(
                 self._untouched(instead_of), self._stored(self._untouched(instead_of))[1]
             )
             if refused is not None:
                 return refused
             before = self._rows.pop(instead_of.no)
-            answer = self.commit((change,))[0]
+            answer = self._alone(change)
             if isinstance(answer, Refused):
                 self._rows[instead_of.no] = before
-                self._rows = dict(sorted(self._rows.items()))
+                self._in_order()
             return answer
+
+    def set_moved(self, to: str | None) -> None:
+        self._refuse_if_unusable()
+        self._moved_to = to
+
+    def moved_to(self) -> str | None:
+        return self._moved_to
 
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         self._refuse_if_unusable()
@@ -207,10 +249,10 @@ class MemoryStore:
             other = self.open_run(identity)
             if run.direct and run.state not in CLOSED and other is not None and other.no != run.no:
                 return guards.exists(run)
-            answer = self.commit((self._untouched(run)._replace(entries=(mark,)),))[0]
+            answer = self._alone(self._untouched(run)._replace(entries=(mark,)))
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
-                rows.run = replace(rows.run, name=name, identity=identity, command=command)
+                rows.run = rows.run._replace(name=name, identity=identity, command=command)
                 insort(self._identities.setdefault(identity, []), run.no)
                 if rows.run.direct and rows.run.state not in CLOSED:
                     self._open[identity] = run.no
@@ -219,7 +261,7 @@ class MemoryStore:
     def prune(self, run: Run, *, at_most: int) -> Answer:
         self._refuse_if_unusable()
         with self._lock:
-            answer = self.commit((self._untouched(run),))[0]
+            answer = self._alone(self._untouched(run))
             if isinstance(answer, Refused):
                 return answer
             rows = self._rows.pop(run.no)
@@ -229,8 +271,13 @@ class MemoryStore:
                 left.begun = rows.begun
                 for entry in kept:
                     left.add(entry)
-                self._rows = dict(sorted(self._rows.items()))
+                self._in_order()
             return answer._replace(seq=len(kept) - 1)
+
+    def _in_order(self) -> None:
+        rows = sorted(self._rows.items())
+        self._rows.clear()
+        self._rows.update(rows)
 
     def _untouched(self, run: Run) -> Change:
         """A change that writes nothing, and is refused if the run has changed since it was read."""
@@ -258,7 +305,7 @@ class MemoryStore:
         with self._lock:
             numbers = self._identities.get(identity, ())
             found = (self._rows[no].run for no in reversed(numbers) if no in self._rows)
-            return next((run for run in found if run.identity == identity), None)
+            return next((run for run in found if run.identity == identity and run.direct), None)
 
     def runs(
         self,
@@ -345,6 +392,60 @@ class MemoryStore:
     def ended_alive(self, owner_id: str) -> bool:
         return False
 
+    def single_run(self, single: str) -> Run | None:
+        return next((run for run in self._runs() if run.single == single), None)
+
+    def queues(self) -> list[Settings]:
+        return self._shelf.all_settings()
+
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
+        self._refuse_if_unusable()
+        given: dict[str, Any] = {"paused": paused, "declared": declared, "chosen": chosen}
+        with self._lock:
+            now = self._shelf.settings.get(name, Settings(name))
+            changed = {field: value for field, value in given.items() if value is not None}
+            self._shelf.settings[name] = now._replace(**changed)
+            self._version += 1
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        with self._lock:
+            pending = self._shelf.queued(queue, "pending")
+            waiting, running, failed = (
+                min(at_most, len(self._shelf.queued(queue, state)))
+                for state in ("waiting", "running", "failed")
+            )
+        oldest_at = min((run.created_at for run in pending), default=None)
+        return QueueCounts(min(at_most, len(pending)), waiting, running, failed, oldest_at)
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        with self._lock:
+            dead = [
+                run for run in self._shelf.queued(queue, "failed") if before_no is None or run.no < before_no
+            ]
+        return dead[::-1][:limit]
+
+    def workers(self) -> list[WorkerRow]:
+        return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        found: dict[tuple[str, str], list[float]] = {}
+        for run in reversed(self._runs()):
+            if not run.direct and run.state == "pending":
+                found.setdefault((run.queue, run.name), []).append(run.created_at)
+        return [(*at, len(times), min(times)) for at, times in sorted(found.items())]
+
+    def holders(self) -> list[tuple[str, float]]:
+        ends: dict[str, float] = {}
+        for run in self._runs():
+            if not run.direct and run.owner is not None and run.lease_until is not None:
+                ends[run.owner] = min(run.lease_until, ends.get(run.owner, run.lease_until))
+        return sorted(ends.items())
+
+    def runs_held(self, owner: str, *, limit: int) -> list[Run]:
+        return [run for run in reversed(self._runs()) if not run.direct and run.owner == owner][:limit]
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return [
             (run.no, run.request) for run in self._runs() if run.owner == owner and run.request is not None
@@ -402,8 +503,7 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 def _merged(stored: Run, after: Run) -> Run:
     """`after`, without what a run never changes."""
-    return replace(
-        after,
+    return after._replace(
         id=stored.id,
         kind=stored.kind,
         name=stored.name,
