@@ -12,7 +12,7 @@ from onward.storage.sqlite.store import SqliteStore
 
 _SQL = load("onward.storage.sqlite")
 # These read everything: `onward doctor` does, the owners are as many as there are processes, queues are few, and the
-# index of those who hold queued runs has as many rows as runs are being executed.
+# index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up to a bound.
 _READ_ALL = {
     "misnumbered",
     "done_twice",
@@ -21,6 +21,8 @@ _READ_ALL = {
     "idle_owners",
     "queues",
     "holders",
+    "workers",
+    "waiting_names",
     "is_empty",
     "integrity",
     "strays",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from onward.api import connect
 from onward.api.ended import result_of
@@ -31,13 +31,13 @@ _AT_REST = (*ENDED, "stuck")
 
 
 class Handle(Generic[R]):
-    """A run that was started, wherever it is executed. What `workflow.start` returns, and `onward.run(id)`.
+    """A run that was started, wherever it is executed. What `workflow.start` returns.
 
         run = checkout.start(order)
         print(run.id, run.state)
         receipt = run.result(timeout=60)
 
-    It names the run and holds nothing: another process makes the same from the id.
+    It names the run and holds nothing: another process makes the same from the id, `onward.Handle("order-17")`.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -140,14 +140,3 @@ def _stored(engine: Engine, run_id: str) -> Run:
     if run is None:
         raise RunNotFound(run_id, engine.store.place)
     return run
-
-
-def handle_of(run_id: str) -> Handle[Any]:
-    """The run of this id, started here or elsewhere.
-
-        run = onward.run("order-17")
-        run.result()
-
-    Raises RunNotFound if there is none.
-    """
-    return Handle(_stored(connect.engine(), run_id).id)

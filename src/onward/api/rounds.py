@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -139,7 +138,7 @@ class Others:
         return session
 
     def _continue(self, run: Run) -> None:
-        self.want = replace(self.want, identity=run.identity)
+        self.want = self.want._replace(identity=run.identity)
         self._open = []
 
 

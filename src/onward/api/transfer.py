@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import IO, Any, Final, NamedTuple, get_args
 
@@ -113,7 +112,7 @@ def _write_run(journal: Journal, run: Run, put: Callable[[dict[str, Any]], None]
     if open_ is not None:
         run, upto = open_, upto - 1
     units = store.begun(run.no)
-    head = replace(run, identity=keys.grounded(run.identity, ""))  # it belongs to the folder that imports it
+    head = run._replace(identity=keys.grounded(run.identity, ""))  # it belongs to the folder that imports it
     put(head_document(Head(head, moved=move and open_ is not None, entries=upto + 1, begun=len(units))))
     for begun in units:
         put(begun_document(begun))
@@ -135,7 +134,7 @@ def _before_closing(journal: Journal, run: Run, upto: int) -> Run | None:
         return None
     if not isinstance(value, dict) or value.get("from") not in get_args(RunState):
         return None
-    return replace(run, state=value["from"], fence=run.fence - 1)
+    return run._replace(state=value["from"], fence=run.fence - 1)
 
 
 def stored_entries(journal: Journal, run: Run, upto: int) -> Iterator[Entry]:
@@ -175,7 +174,7 @@ def _grounded(head: Head, folder: str) -> Head:
     run = head.run
     if run.identity.endswith(f":id:{run.id}"):
         return head
-    return head._replace(run=replace(run, identity=keys.grounded(run.identity, folder)))
+    return head._replace(run=run._replace(identity=keys.grounded(run.identity, folder)))
 
 
 class _At(NamedTuple):
@@ -311,7 +310,7 @@ def _land(
     journal: Journal, file: IO[bytes], at: _At, head: Head, instead_of: Run | None, *, take_over: bool
 ) -> Fate:
     begun, entries = _rows(file, at, head)
-    run, fate = replace(head.run, owner=None, lease_until=None, request=None, no=0), Fate.NEW
+    run, fate = head.run._replace(owner=None, lease_until=None, request=None, no=0), Fate.NEW
     if run.state not in CLOSED and not head.moved and not take_over:
         fate = Fate.CLOSED
         change = carried(run, by=f"{actor()} (import of a copy)", now=journal.now())

@@ -7,7 +7,6 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec, limits
@@ -161,16 +160,16 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, replace(run, result=value, error=None))
+            return _end(run, "returned", now, run._replace(result=value, error=None))
         case Raised(error, culprits, None):
-            return _end(run, "raised", now, replace(run, error=error), codec.encode(list(culprits)))
+            return _end(run, "raised", now, run._replace(error=error), codec.encode(list(culprits)))
         case Raised(error, culprits, again_at, reopen):
-            later = replace(run, error=error, wake_at=again_at, attempt=run.attempt + 1)
+            later = run._replace(error=error, wake_at=again_at, attempt=run.attempt + 1)
             change = _end(run, "retried", now, later, codec.encode(list(culprits)))
             opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
             return change._replace(entries=opened_again + change.entries)
         case Released(event, error, wake_at, awaits):
-            change = _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+            change = _end(run, event, now, run._replace(error=error or run.error, wake_at=wake_at))
             return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
@@ -214,8 +213,7 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
     single = after.single if state not in ENDED else freed(after.single, "end")
-    after = replace(
-        after,
+    after = after._replace(
         state=state,
         owner=None,
         lease_until=None,
@@ -240,8 +238,7 @@ def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
 
 def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
     """A new run, leased at once by the process that begins it."""
-    leased = replace(
-        run,
+    leased = run._replace(
         state="running",
         fence=1,
         owner=owner,
@@ -257,8 +254,7 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
 def submitted(run: Run, *, now: float) -> Change:
     """A new run that any worker may claim: at once, or from `run.wake_at` on."""
     waits = run.wake_at is not None and run.wake_at > now
-    queued = replace(
-        run,
+    queued = run._replace(
         state="waiting" if waits else "pending",
         direct=False,
         wake_at=run.wake_at if waits else None,
@@ -287,14 +283,13 @@ class Past(NamedTuple):
 
 
 def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> Change:
-    """The next lease of `run`. Counts the death of the previous holder against what it had in flight, see `blamed_for`."""
+    """The next lease of `run`. Counts the death of the previous holder as `blamed_for` says."""
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
     blame = blamed_for(run, past)
     # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen. A worker
     # that claims a run is nobody's wish that it goes on.
     request = run.request if run.request == "cancel" or not run.direct else None
-    after = replace(
-        run,
+    after = run._replace(
         state="running",
         fence=run.fence + 1,
         owner=owner,
@@ -309,7 +304,7 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     entries = [_crashed(b, run, now) for b in blame.in_flight]
     entries += [_reopened(e, after.fence, now) for e in past.reopen]
     entries.append(_mark(after, "claimed", now, codec.encode(owner)))
-    after = replace(after, leased_seq=past.last_seq + len(entries))
+    after = after._replace(leased_seq=past.last_seq + len(entries))
     return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
 
 
@@ -358,8 +353,7 @@ def orphaned(run: Run, past: Past, *, now: float) -> Change:
     """
     assert run.state == "running", "only what is leased can lose its worker"
     blame = blamed_for(run, past)
-    after = replace(
-        run,
+    after = run._replace(
         state="waiting",
         fence=run.fence + 1,
         owner=None,
@@ -369,7 +363,7 @@ def orphaned(run: Run, past: Past, *, now: float) -> Change:
         updated_at=now,
     )
     entries = [*(_crashed(b, run, now) for b in blame.in_flight), _mark(after, "orphaned", now)]
-    after = replace(after, leased_seq=past.last_seq + len(entries))
+    after = after._replace(leased_seq=past.last_seq + len(entries))
     return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
 
 
@@ -399,8 +393,7 @@ def acted(
         return None
     if event == "resumed" and run.wake_at is not None and run.wake_at > now:
         state = "waiting"  # its time has not come: it was paused before it, or asleep
-    after = replace(
-        run,
+    after = run._replace(
         state=state,
         fence=run.fence + 1,
         wake_at=run.wake_at if state in ("paused", "waiting") else None,
@@ -434,8 +427,8 @@ def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Chang
     entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
     alone = len(begun) == 1
     again = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in begun)
-    after = replace(
-        run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
+    after = run._replace(
+        state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
     )
     return Change(run.no, run.fence, entries, again, after=after)
 
@@ -468,7 +461,7 @@ def forgotten(run: Run, *, by: str, now: float) -> Change:
 
 def unkeyed(run: Run, *, now: float) -> Change:
     """The time is over in which a run was to be the only one of its key."""
-    return Change(run.no, run.fence, after=replace(run, single=None, updated_at=now), before=run)
+    return Change(run.no, run.fence, after=run._replace(single=None, updated_at=now), before=run)
 
 
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
@@ -478,4 +471,4 @@ def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
 
 def moved(run: Run, value: str, *, now: float) -> Change:
     """A cursor stands at `value` now. It leaves no entry: what it stood at before is of no use to anybody."""
-    return Change(run.no, run.fence, after=replace(run, result=value, updated_at=now))
+    return Change(run.no, run.fence, after=run._replace(result=value, updated_at=now))

@@ -83,6 +83,11 @@ PARQUET_ROWS_MAX: Final = 10_000_000
 # the items are not what is wrong; later if something has, since a list may well hold a stretch of bad rows.
 MAP_STOP_AT_ONCE: Final = 20
 MAP_STOP_AFTER: Final = 100
+# A loop stops early when so many items in a row have ended its program, each as often as it may before it is parked.
+# Fewer than failures in a map, since each costs several starts of the program: three if the pass has not done any item
+# yet, ten if it has. The same holds for items of a map in which the process died.
+LOOP_STOP_AT_ONCE: Final = 3
+LOOP_STOP_AFTER: Final = 10
 # A failed item is kept with its failure, to be listed and exported, if its text is no longer than this.
 ITEM_CHARS: Final = 64 * 1024
 

@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from onward.core import limits
@@ -147,7 +146,7 @@ class Engine(Leases):
         for run in runs:
             change = decide(run, Released("released"), now=now)
             assert change.after is not None, "the end of a lease is written into the run's row"
-            changes.append(change._replace(after=replace(change.after, stalls=run.stalls)))
+            changes.append(change._replace(after=change.after._replace(stalls=run.stalls)))
         try:
             self.committer.commit(*changes)
         except JournalError:
@@ -206,7 +205,7 @@ class Engine(Leases):
 
     def ended(self, run: Run) -> Session:
         """A session that only reads a run that has ended: whatever is not recorded in it is refused."""
-        later = replace(run, fence=run.fence + 1)  # to a pass, what is recorded is of an earlier lease
+        later = run._replace(fence=run.fence + 1)  # to a pass, what is recorded is of an earlier lease
         session = Session(later, last_seq=self.store.last_seq(run.no), safe_until=0.0, clock=self.clock)
         clash = RunConflict(
             run.id,
@@ -216,7 +215,7 @@ class Engine(Leases):
         return session
 
     def _stored(self, run: Run, answer: Applied) -> Run:
-        return replace(run, no=answer.run_no)
+        return run._replace(no=answer.run_no)
 
     def _hold(self, run: Run, last_seq: int, safe_until: float) -> Session:
         make = Session if run.direct else Served
@@ -260,6 +259,8 @@ class Engine(Leases):
         finally:
             for session in held:
                 self.let_go(session)
+            for run in list(self._ahead.values()):
+                self.owe(run)
             if self._registered:
                 self.leave()
             self.store.close()

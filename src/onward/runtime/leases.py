@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from onward.core import limits
 from onward.core.decide import Released, Started, decide
@@ -43,7 +42,7 @@ class Debt:
         change = decide(run, fact, now=now)
         assert change.after is not None, "the end of a lease is written into the run's row"
         # Only on the row as it is read here: the commit that was thought lost may have ended the run under this fence.
-        return change._replace(before=run, after=replace(change.after, stalls=run.stalls))
+        return change._replace(before=run, after=change.after._replace(stalls=run.stalls))
 
 
 class Leases:
@@ -87,7 +86,7 @@ class Leases:
             if self.sessions.get(session.run.no) is session:
                 del self.sessions[session.run.no]
         if not session.given_back and not isinstance(session.unwinding, LeaseLost):
-            self.owe(session.run)
+            self.owe(session.run, limits.FAULT_PAUSE_S)
         # Code that was left behind, such as a loop that nobody closed, must not write into what has ended.
         session.over = True
         over = f"run {session.run.id} is over in this process; nothing more of it is executed or recorded"
@@ -246,7 +245,7 @@ class Leases:
         with self._lock:  # what begins meanwhile is found in one of the two
             for no, run in self._ahead.items():
                 if run.request != asked.get(no):
-                    self._ahead[no] = replace(run, request=asked.get(no))
+                    self._ahead[no] = run._replace(request=asked.get(no))
             sessions = list(self.sessions.items())
         for no, session in sessions:
             self._ask(session, asked.get(no))
@@ -296,6 +295,8 @@ class Leases:
 
     def _repay_at_once(self) -> None:
         found = [(debt, self.store.run(run_id)) for run_id, debt in self._owed.items()]
+        for debt, _ in found:
+            debt.pause_s = 0.0  # this process meets the run no more
         releases = [debt.release(run, self.store.now()) for debt, run in found if run and debt.is_due(run)]
         if releases:
             self.store.commit(releases)

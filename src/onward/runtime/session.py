@@ -348,7 +348,7 @@ class Session(Ledger):
             yield from self.close(Returned(text))
             return outcome.value
         if self.is_failure(error):
-            yield from self.close(self.failure(error, (yield Now())))
+            yield from self.close(error)
         elif not isinstance(error, Unwind):
             yield from self.release()
         raise error
@@ -375,9 +375,10 @@ class Session(Ledger):
         if self.unwinding is None:
             yield from self.close(Released("suspended"))
 
-    def close(self, fact: Fact) -> Flow[None]:
-        """Record how this lease ends."""
+    def close(self, end: Fact | BaseException) -> Flow[None]:
+        """Record how this lease ends; an exception means what `failure` says."""
         now: float = yield Now()
+        fact = self.failure(end, now) if isinstance(end, BaseException) else end
         change = decide(self.run, fact, now=now)
         change = change._replace(progress=Progress(self.done, self.total, self.last_seq))
         if WHOLE in self.begun:

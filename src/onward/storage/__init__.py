@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from onward.core.flow import Limits
-from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState
+from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState, WorkerRow
 
 
 class Store(Protocol):
@@ -36,7 +36,8 @@ class Store(Protocol):
         one answer: if the guard of one of them does not hold, nothing of any of them is written.
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
-        request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
+        request that the writer has not seen stays unless this change grants it, a wake-up that came since stays, and a
+        `single` that was given up is not taken again. Id, kind, name, identity, direct and
         created_at, queue, lane and parent of a run never change (but see `rename`); the number of a deleted run is
         never given again. Of the runs that have the same `single` at most one is stored; another is refused (`exists`).
 
@@ -59,7 +60,7 @@ class Store(Protocol):
         ...
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        """Ask the holder of the run's lease to pause or cancel; False if there is no such run."""
+        """Ask the holder of the run's lease to pause or cancel; False if nobody holds it, who could hear of it."""
         ...
 
     def register(self, owner: Owner) -> None:
@@ -176,6 +177,18 @@ class Store(Protocol):
 
     def set_limits(self, limits: Limits) -> None:
         """Set what a queue may do at once, for all claims from now on; the queue need not be there yet."""
+        ...
+
+    def announce(self, worker: WorkerRow) -> None:
+        """Make known what a worker knows and does; it is forgotten with its owner."""
+        ...
+
+    def workers(self) -> list[WorkerRow]:
+        """Those that have announced themselves, whoever was seen last first; some may be dead."""
+        ...
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        """(queue, workflow, how many, created_at of the oldest) of pending queued runs; counts at most so many."""
         ...
 
     def holders(self) -> list[tuple[str, float]]:

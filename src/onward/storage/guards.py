@@ -5,7 +5,6 @@ Pure, and the same for all stores, so that none of them is stricter or laxer tha
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from onward.core.model import CLOSED, Change, Refused, Request, Run, RunState
@@ -52,7 +51,7 @@ def kept(change: Change, after: Run, guard: Guard) -> Run:
     if after.owner is not None and (after.owner, after.fence) == (guard.owner, guard.fence):
         # Renewals do not pass through the holder's memory, so it may know an older end of its lease.
         lease_until = max(guard.lease_until or 0.0, lease_until or 0.0)
-    return replace(after, lease_until=lease_until, request=_request(change, after, guard))
+    return after._replace(lease_until=lease_until, request=_request(change, after, guard))
 
 
 def _request(change: Change, after: Run, guard: Guard) -> Request | None:

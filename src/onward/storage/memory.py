@@ -6,7 +6,6 @@ import threading
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from onward.core.errors import JournalError, JournalUnusable
@@ -28,6 +27,7 @@ from onward.core.model import (
     Request,
     Run,
     RunState,
+    WorkerRow,
 )
 from onward.storage import claims, guards
 from onward.storage import problems as checks
@@ -73,6 +73,7 @@ class MemoryStore:
         self._identities: dict[str, list[int]] = {}
         self._open: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
+        self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
         self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
@@ -127,7 +128,7 @@ class MemoryStore:
 
     def _new(self, change: Change) -> tuple[_Rows, Guard]:
         assert change.after is not None, "a change that creates a run says what run"
-        rows = _Rows(replace(change.after, no=self._last_no + 1))
+        rows = _Rows(change.after._replace(no=self._last_no + 1))
         return rows, rows.guard()
 
     def _stored(self, change: Change) -> tuple[_Rows | None, Guard | None]:
@@ -142,7 +143,7 @@ class MemoryStore:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
-        single = None if change.after is None else change.after.single
+        single = None if change.after is None or rows.run.single is None else change.after.single
         if single is not None and self._shelf.has_other(single, rows.run.no):
             return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
@@ -161,7 +162,7 @@ class MemoryStore:
             self._open[rows.run.identity] = rows.run.no
         if change.progress is not None:
             done, total, seq = change.progress
-            rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
+            rows.run = rows.run._replace(done=done, total=total, counted_seq=seq)
         for entry in change.entries:
             rows.add(entry)
         for key in change.ended:
@@ -174,7 +175,7 @@ class MemoryStore:
         with self._lock:
             held = [rows for rows in self._rows.values() if rows.run.owner == owner]
             for rows in held:
-                rows.run = replace(rows.run, lease_until=max(rows.run.lease_until or until, until))
+                rows.run = rows.run._replace(lease_until=max(rows.run.lease_until or until, until))
             self._version += bool(held)
             return [(rows.run.no, rows.run.request) for rows in held]
 
@@ -182,9 +183,9 @@ class MemoryStore:
         self._refuse_if_unusable()
         with self._lock:
             rows = self._rows.get(run_no)
-            if rows is None:
+            if rows is None or rows.run.state != "running":
                 return False
-            rows.run = replace(rows.run, request=request)
+            rows.run = rows.run._replace(request=request)
             self._version += 1
             return True
 
@@ -194,6 +195,13 @@ class MemoryStore:
 
     def unregister(self, owner: str) -> None:
         self._owners.pop(owner, None)
+        self._workers.pop(owner, None)
+
+    def announce(self, worker: WorkerRow) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._workers[worker.owner] = worker
+            self._version += 1
 
     def delete(self, run_no: int) -> None:
         self._refuse_if_unusable()
@@ -229,7 +237,7 @@ class MemoryStore:
             answer = self._alone(self._untouched(run)._replace(entries=(mark,)))
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
-                rows.run = replace(rows.run, name=name, identity=identity, command=command)
+                rows.run = rows.run._replace(name=name, identity=identity, command=command)
                 insort(self._identities.setdefault(identity, []), run.no)
                 if rows.run.direct and rows.run.state not in CLOSED:
                     self._open[identity] = run.no
@@ -381,6 +389,16 @@ class MemoryStore:
             self._shelf.limits[limits.name] = limits
             self._version += 1
 
+    def workers(self) -> list[WorkerRow]:
+        return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        found: dict[tuple[str, str], list[float]] = {}
+        for run in reversed(self._runs()):
+            if not run.direct and run.state == "pending":
+                found.setdefault((run.queue, run.name), []).append(run.created_at)
+        return [(*at, len(times), min(times)) for at, times in sorted(found.items())]
+
     def holders(self) -> list[tuple[str, float]]:
         ends: dict[str, float] = {}
         for run in self._runs():
@@ -447,9 +465,12 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 
 def _merged(stored: Run, after: Run) -> Run:
-    """`after`, without what a run never changes."""
-    return replace(
-        after,
+    """`after`, without what a run never changes, and without what others did to it since it was read."""
+    asleep = ("waiting", "paused")
+    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
+    return after._replace(
+        wake_at=min((at for at in times if at is not None), default=after.wake_at),
+        single=None if stored.single is None else after.single,
         id=stored.id,
         kind=stored.kind,
         name=stored.name,

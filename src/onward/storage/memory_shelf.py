@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, in_order
@@ -49,10 +48,10 @@ class Shelf:
         rows = self._rows.get(no)
         if (
             rows is not None
-            and rows.run.state == "waiting"
+            and rows.run.state in ("waiting", "paused")
             and (rows.run.wake_at is None or rows.run.wake_at > now)
         ):
-            rows.run = replace(rows.run, wake_at=now)
+            rows.run = rows.run._replace(wake_at=now)
 
     def has_other(self, single: str, no: int) -> bool:
         return any(rows.run.single == single and rows.run.no != no for rows in self._rows.values())

@@ -13,7 +13,7 @@ import apsw
 
 from onward.core.errors import JournalError
 from onward.core.flow import Limits
-from onward.core.model import Begun, Entry, Owner, Request, Run, RunState
+from onward.core.model import Begun, Entry, Owner, Request, Run, RunState, WorkerRow
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
@@ -146,6 +146,15 @@ class Reader:
     def queues(self) -> list[Limits]:
         return [Limits(name, bool(paused), *rest) for name, paused, *rest in self._rows("queues")]
 
+    def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(owner, tuple(json.loads(names)), tuple(json.loads(queues)), *rest)
+            for owner, names, queues, *rest in self._rows("workers")
+        ]
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        return self._rows("waiting_names", at_most)
+
     def holders(self) -> list[tuple[str, float]]:
         return self._rows("holders")
 
@@ -191,10 +200,7 @@ class Reader:
 
 
 def run_of(row: Row) -> Run:
-    run = Run(*row)
-    # SQLite knows no booleans.
-    object.__setattr__(run, "direct", bool(run.direct))
-    return run
+    return Run._make((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
 
 
 def _text(value: Any) -> Any:

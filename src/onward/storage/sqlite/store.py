@@ -6,6 +6,7 @@ how rows are read in `reader`. This file owns the connections, the life of the s
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ import apsw
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.flow import Limits
-from onward.core.model import Answered, Applied, Order, Owner, Request
+from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
@@ -206,6 +207,11 @@ class SqliteStore(Upkeep):
         with self._transaction() as writer:
             writer.execute(_SQL["set_limits"], tuple(limits))
 
+    def announce(self, worker: WorkerRow) -> None:
+        owner, names, queues, *rest = worker
+        with self._transaction() as writer:
+            writer.execute(_SQL["set_worker"], (owner, json.dumps(names), json.dumps(queues), *rest))
+
     def delete(self, run_no: int) -> None:
         with self._transaction() as writer:
             for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run"):
@@ -222,6 +228,7 @@ class SqliteStore(Upkeep):
     def unregister(self, owner: str) -> None:
         with self._transaction() as writer:
             writer.execute(_SQL["delete_owner"], (owner,))
+            writer.execute(_SQL["delete_worker"], (owner,))
         self._owners.let_go(owner)
 
     def owner_is_dead(self, owner_id: str) -> bool:

@@ -37,6 +37,16 @@ CREATE TABLE start (
     PRIMARY KEY (queue, at, run)
 ) STRICT, WITHOUT ROWID;
 
+-- What each living worker says of itself, so that people see what nobody works on. `names` and `queues` are JSON arrays.
+CREATE TABLE worker (
+    owner       TEXT PRIMARY KEY,
+    names       TEXT NOT NULL,
+    queues      TEXT NOT NULL,
+    concurrency INTEGER NOT NULL,
+    state       TEXT NOT NULL,
+    seen_at     REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Which waiting run is due when the run with the id `awaited` has ended.
 CREATE TABLE waiter (
     awaited TEXT NOT NULL,
