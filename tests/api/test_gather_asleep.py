@@ -56,33 +56,49 @@ async def both_async() -> list[list[str]]:
     return await onward.aio.gather(drip_async("a", 0.2, 0.6), drip_async("b", 0.4))
 
 
-@pytest.mark.parametrize("kind", [both, both_async], ids=["sync", "async"])
+@onward.workflow
+def hours() -> list[list[str]]:
+    return onward.gather(lambda: drip("a", 7_200), lambda: drip("b", 3_600))
+
+
+@onward.workflow
+async def hours_async() -> list[list[str]]:
+    return await onward.aio.gather(drip_async("a", 7_200), drip_async("b", 3_600))
+
+
+@pytest.mark.parametrize("kind", [hours, hours_async], ids=["sync", "async"])
 def test_a_run_whose_branches_all_sleep_is_a_row_until_the_first_of_them_wakes(kind: Any) -> None:
     """They held a thread each, and the run a hand of its worker, for as long as they slept."""
     run = kind.start()
     began_at = time.time()
-    burst()
+    (only,) = burst()
     row = stored(run.id)
-    assert row.state == "waiting"
-    assert 0.1 < (row.wake_at or 0) - began_at < 0.35
+    assert (only.how, row.state) == ("waiting", "waiting")
+    assert 3_600 <= (row.wake_at or 0) - began_at < 3_700
+    assert sorted(calls) == ["a0", "b0"]
     assert not [t for t in threading.enumerate() if "gather" in t.name]
+
+
+@pytest.mark.parametrize("kind", [both, both_async], ids=["sync", "async"])
+def test_branches_go_on_where_they_slept_and_nothing_is_done_twice(kind: Any) -> None:
+    run = kind.start()
     ended = settle()
     assert run.result() == [["a0", "a1", "a2"], ["b0", "b1"]]
     assert sorted(calls) == ["a0", "a1", "a2", "b0", "b1"]
     assert [one.how for one in ended][-1] == "done"
-    assert 1 <= sum(one.how == "waiting" for one in ended) <= 3
+    assert sum(one.how == "waiting" for one in ended) <= 3
 
 
 def test_a_branch_that_sleeps_beside_one_that_works_is_awake_in_time() -> None:
-    seen: list[tuple[str, float]] = []
+    seen: list[str] = []
 
     def sleeper() -> None:
         onward.sleep(0.2)
-        seen.append(("woke", time.monotonic()))
+        seen.append("woke")
 
     def worker() -> None:
-        work("long", 0.6)
-        seen.append(("worked", time.monotonic()))
+        work("long", 2.0)
+        seen.append("worked")
 
     @onward.workflow(name="mixed")
     def mixed() -> None:
@@ -90,7 +106,7 @@ def test_a_branch_that_sleeps_beside_one_that_works_is_awake_in_time() -> None:
 
     mixed.start()
     (only,) = settle()
-    assert [what for what, _ in seen] == ["woke", "worked"]
+    assert seen == ["woke", "worked"]
     assert only.how == "done"
 
 
@@ -99,16 +115,12 @@ def test_when_the_last_that_works_has_ended_the_run_is_given_back() -> None:
 
     @onward.workflow(name="mixed")
     def mixed() -> list[str]:
-        return onward.gather(lambda: drip("a", 1.5)[-1], lambda: work("b", 0.2))
+        return onward.gather(lambda: drip("a", 3_600)[-1], lambda: work("b", 0.2))
 
     run = mixed.start()
-    began = time.monotonic()
     (first,) = burst()
-    assert first.how == "waiting"
-    assert time.monotonic() - began < 1.0
-    settle()
-    assert run.result() == ["a1", "b"]
-    assert sorted(calls) == ["a0", "a1", "b"]
+    assert (first.how, run.state) == ("waiting", "waiting")
+    assert sorted(calls) == ["a0", "b"]
 
 
 def test_gathers_in_branches_are_given_back_with_the_run_around_them() -> None:
@@ -144,7 +156,7 @@ def test_an_error_of_one_branch_is_raised_when_the_others_have_woken_and_ended()
     run = failing.start()
     settle()
     assert run.result() == "caught"
-    assert calls == ["bad", "a0", "a1", "caught"] or sorted(calls) == ["a0", "a1", "bad", "caught"]
+    assert sorted(calls) == ["a0", "a1", "bad", "caught"]
     assert calls[-1] == "caught"
 
 
