@@ -142,7 +142,7 @@ def test_a_run_that_was_taken_over_while_it_waited_for_its_turn_is_not_begun() -
 
 
 def test_a_cancellation_is_heard_by_a_run_that_was_claimed_and_has_not_begun() -> None:
-    """It was asked of a holder who had not begun: its body was executed all the same, there was no step to hear it in."""
+    """Asked was a holder who had not begun: its body was executed all the same, without a step to hear it in."""
     run = plain.start("a")
     with other_process() as worker:
         worker.register()

@@ -81,7 +81,7 @@ class Served(Session):
 
     def _suspend_if_all_rest(self) -> None:
         with self.lock:
-            if not self._resting or len(self._resting) < self._strands:
+            if not self._resting or len(self._resting) < self._strands or self.unwinding is not None:
                 return
             times = [rest.until for rest in self._resting.values() if rest.until is not None]
             self._awake_at = min(times, default=None)
