@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ _AT_ONCE = 10_000
 _IDLE_S = 10.0
 _WOKEN = 100
 _WITHIN_S = 5.0
+_SETTLE_S = 10.0  # by then all of them have been claimed once, and sleep
 
 
 @onward.workflow
@@ -34,7 +36,7 @@ def nap(number: int) -> None:
 @onward.workflow
 def wake(place: str, number: int, due_at: float) -> None:
     """Sleeps until a moment, and notes when it is awake again."""
-    onward.sleep_until(due_at)
+    onward.sleep_until(dt.datetime.fromtimestamp(due_at, dt.UTC))
     note(Path(place), f"{number} {due_at} {time.time()}")
 
 
@@ -59,7 +61,7 @@ def _idle_share(workers: Crew, pid: int) -> float:
 def _lateness(workers: Crew, place: Path) -> list[float]:
     """Seconds between the due moment and the first line executed after it, of runs that slept as rows."""
     chance = random.Random(1)
-    begin = time.time() + 3.0  # by then all of them have been claimed once, and sleep
+    begin = time.time() + _SETTLE_S
     for number in range(_WOKEN):
         wake.start(str(place), number, begin + chance.uniform(0.0, _WITHIN_S))
     workers.until(lambda: _asleep() == _WOKEN, "that all of them sleep", begin - time.time())
@@ -132,7 +134,7 @@ def measure(folder: Path) -> list[Row]:
             NO_TARGET,
             f"{rows_mb:,.0f} MB, started in {took_s:.0f} s",
             NO_TARGET,
-            rows_mb,
+            0,
             0,
         ),
         Row(f"{what}: an idle worker's CPU", "–", f"{share:.2f} % of a core", "< 1 %", share, 1),
@@ -141,7 +143,7 @@ def measure(folder: Path) -> list[Row]:
             "–",
             f"{statements:.0f} a second",
             NO_TARGET,
-            statements,
+            0,
             0,
         ),
         Row(

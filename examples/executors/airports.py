@@ -14,7 +14,7 @@ import airportsdata
 Point = tuple[float, float, float]
 
 # The work grows with the square of the number of airports: beyond this a country takes minutes in plain Python.
-MOST = 300
+MOST = 200
 LEAST = 20
 _EARTH_KM = 6_371.0
 
