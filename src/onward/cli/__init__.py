@@ -45,6 +45,7 @@ _COMMANDS = {
         "Write runs with all that is recorded of them as lines of JSON, for `onward import`.",
     ),
     "import": ("onward.cli.export:import_", "Read runs that `onward export` wrote into the journal."),
+    "move": ("onward.cli.move:move", "Carry a whole journal to another place, such as PostgreSQL."),
     "backup": ("onward.cli.backup:backup", "Copy the journal into FILE while others go on writing to it."),
     "gc": ("onward.cli.gc:gc", "Remove finished runs that nobody needs any more."),
     "doctor": ("onward.cli.doctor:doctor", "Check the journal and the place where it lies."),

@@ -223,12 +223,18 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     return Change(run.no, run.fence, (mark,), after=after)
 
 
+_UNTIL_START: Final = ("start:", "batch:")
+
+
 def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
     """What is left of a run's claim to be the only one of its key, once it has started or ended.
 
-    `start:…` is given up when the run is first claimed, `end:…` when it ends; any other is kept.
+    `start:…` and `batch:…` are given up when the run is first claimed, `end:…` when it ends; any other is kept.
     """
-    return None if single is not None and single.startswith(at + ":") else single
+    if single is None:
+        return None
+    given_up = single.startswith(_UNTIL_START) or (at == "end" and single.startswith("end:"))
+    return None if given_up else single
 
 
 # -- opening and claiming ---------------------------------------------------------------------------
@@ -260,6 +266,24 @@ def submitted(run: Run, *, now: float) -> Change:
         updated_at=now,
     )
     return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
+
+
+def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:
+    """A run that waits for a pause in the starts of its key: `again`, the latest of them, takes its place.
+
+    It waits as long as that one would, but no longer than `at_most_s` after the first one.
+    """
+    assert again.wake_at is not None, "what is put off has a time"
+    wake_at = max(now, min(again.wake_at, run.created_at + at_most_s))
+    after = run._replace(
+        args=again.args, wake_at=wake_at, priority=again.priority, tags=again.tags, updated_at=now
+    )
+    return Change(run.no, run.fence, after=after, before=run)
+
+
+def filled(run: Run, *, now: float) -> Change:
+    """A run that takes many items has enough of them: it is due, and the next item opens another one."""
+    return Change(run.no, run.fence, after=run._replace(single=None, wake_at=now, updated_at=now), before=run)
 
 
 def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
@@ -350,7 +374,7 @@ def carried(run: Run, *, by: str, now: float) -> Change | None:
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "from": run.state})
+    value = codec.encode({"carried_by": by, "from": run.state, "single": run.single})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 

@@ -46,8 +46,20 @@ CLAIM_AHEAD_S: Final = 0.05
 CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
 DRAIN_S: Final = 25.0
-# Runs that are added in one transaction by start_many.
+# Runs that are added in one transaction by start_many: others write in between.
 START_RUNS: Final = 1_000
+# Runs that are retried in one transaction when those of a queue are.
+RETRY_RUNS: Final = 100
+# Starts of one quota that are kept one by one; of one that allows more they are kept on a grid of so many lines.
+QUOTA_ROWS: Final = 1_000
+# The longest time that a rate may look back, and the most runs that a queue's limit may name.
+QUOTA_S: Final = 366 * 86_400.0
+QUEUE_RUNS: Final = 1_000_000
+# Runs of a queue that are counted exactly when it is shown; beyond it is said that there are more.
+COUNTED: Final = 100_000
+# Most items that one run takes, and how many characters they may have together: one transaction freezes them.
+BATCHED: Final = 10_000
+BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.

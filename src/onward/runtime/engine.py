@@ -15,7 +15,7 @@ from typing import Final
 
 from onward.core import limits
 from onward.core.decide import Past, acted, claimed, may_claim, opened
-from onward.core.errors import JournalBroken, LeaseLost, RunConflict, Stopped
+from onward.core.errors import JournalBroken, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import Applied, Begun, Change, Entry, Owner, Run
 from onward.runtime.bell import Bell
@@ -82,6 +82,8 @@ class Engine(Leases):
         try:
             answer = self.committer.commit(change)[0]
             if not isinstance(answer, Applied):
+                if answer.reason == "moved":
+                    raise was_moved(self.store)
                 return None
             return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
         except BaseException:
@@ -232,6 +234,14 @@ def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
 def _host() -> str:
     # Not socket.gethostname, which says the same and takes milliseconds to import.
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def was_moved(store: Store) -> JournalUnusable:
+    """What to say of a journal whose runs go on elsewhere."""
+    return JournalUnusable(
+        f"the journal {store.place} was moved to {store.moved_to()}; nothing was begun here. Say so to this program: "
+        f"ONWARD_URL, or [tool.onward] url in pyproject.toml. `onward move --from` there takes the move back."
+    )
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -74,6 +74,10 @@ def exists(run: Run) -> Refused:
     )
 
 
+def moved() -> Refused:
+    return Refused("moved", "this journal was moved elsewhere; nothing was written")
+
+
 def recorded(key: str) -> Refused:
     return Refused("key", f"`{key}` is done already; nothing was written")
 

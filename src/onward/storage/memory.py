@@ -7,9 +7,10 @@ import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from onward.core.errors import JournalError, JournalUnusable
-from onward.core.flow import Limits
+from onward.core.flow import Settings
 from onward.core.keys import SEPARATOR
 from onward.core.model import (
     CLOSED,
@@ -17,19 +18,21 @@ from onward.core.model import (
     Answer,
     Answered,
     Applied,
+    Arrival,
     Begun,
     Change,
     Claim,
     Entry,
     Order,
     Owner,
+    QueueCounts,
     Refused,
     Request,
     Run,
     RunState,
     WorkerRow,
 )
-from onward.storage import claims, guards
+from onward.storage import arrivals, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
 from onward.storage.memory_shelf import Shelf
@@ -75,6 +78,7 @@ class MemoryStore:
         self._owners: dict[str, Owner] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
         self._unusable: JournalError | None = None
@@ -101,6 +105,8 @@ class MemoryStore:
     def _answer(self, order: Order) -> Answered:
         if isinstance(order, Claim):
             return claims.claim(self._shelf, order, self.now())
+        if isinstance(order, Arrival):
+            return arrivals.arrive(self._shelf, order, self.now())
         return self._apply(order)
 
     def _apply(self, change: Change) -> Applied | Refused:
@@ -137,6 +143,8 @@ class MemoryStore:
 
     def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
         assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self._moved_to is not None:
+            return guards.moved()
         if change.create and self.run(rows.run.id) is not None:
             return guards.exists(rows.run)
         if change.after is not None and change.after.direct and change.after.state not in CLOSED:
@@ -228,6 +236,13 @@ class MemoryStore:
                 self._in_order()
             return answer
 
+    def set_moved(self, to: str | None) -> None:
+        self._refuse_if_unusable()
+        self._moved_to = to
+
+    def moved_to(self) -> str | None:
+        return self._moved_to
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         self._refuse_if_unusable()
         with self._lock:
@@ -290,7 +305,7 @@ class MemoryStore:
         with self._lock:
             numbers = self._identities.get(identity, ())
             found = (self._rows[no].run for no in reversed(numbers) if no in self._rows)
-            return next((run for run in found if run.identity == identity), None)
+            return next((run for run in found if run.identity == identity and run.direct), None)
 
     def runs(
         self,
@@ -380,14 +395,36 @@ class MemoryStore:
     def single_run(self, single: str) -> Run | None:
         return next((run for run in self._runs() if run.single == single), None)
 
-    def queues(self) -> list[Limits]:
-        return self._shelf.queues()
+    def queues(self) -> list[Settings]:
+        return self._shelf.all_settings()
 
-    def set_limits(self, limits: Limits) -> None:
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
         self._refuse_if_unusable()
+        given: dict[str, Any] = {"paused": paused, "declared": declared, "chosen": chosen}
         with self._lock:
-            self._shelf.limits[limits.name] = limits
+            now = self._shelf.settings.get(name, Settings(name))
+            changed = {field: value for field, value in given.items() if value is not None}
+            self._shelf.settings[name] = now._replace(**changed)
             self._version += 1
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        with self._lock:
+            pending = self._shelf.queued(queue, "pending")
+            waiting, running, failed = (
+                min(at_most, len(self._shelf.queued(queue, state)))
+                for state in ("waiting", "running", "failed")
+            )
+        oldest_at = min((run.created_at for run in pending), default=None)
+        return QueueCounts(min(at_most, len(pending)), waiting, running, failed, oldest_at)
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        with self._lock:
+            dead = [
+                run for run in self._shelf.queued(queue, "failed") if before_no is None or run.no < before_no
+            ]
+        return dead[::-1][:limit]
 
     def workers(self) -> list[WorkerRow]:
         return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))

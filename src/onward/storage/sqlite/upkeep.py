@@ -66,8 +66,15 @@ class Upkeep(Reader):
         answer = Transaction(writer, self._sql, self.now).apply(Change(run.no, run.fence, before=run))
         if isinstance(answer, Refused):
             raise Clash(answer)
-        for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run"):
+        for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):
             writer.execute(self._sql[statement], (run.no,))
+
+    def set_moved(self, to: str | None) -> None:
+        with self._transaction() as writer:
+            if to is None:
+                writer.execute(self._sql["unset_moved"])
+            else:
+                writer.execute(self._sql["set_moved"], (to,))
 
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         try:
@@ -95,7 +102,7 @@ class Upkeep(Reader):
                 # From the end: what is left stays numbered from 0, should this never be finished.
                 writer.execute(self._sql["delete_latest"], (run.no, left))
                 if left < 0:
-                    for statement in ("delete_begun", "drop_waiters", "delete_run"):
+                    for statement in ("delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):
                         writer.execute(self._sql[statement], (run.no,))
                 return answer._replace(seq=left)
         except Clash as clash:
