@@ -70,6 +70,25 @@ BATCHED: Final = 10_000
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 
+# The shortest and the longest interval of a schedule: what is to begin again sooner loops in its own code.
+EVERY_S: Final = 1
+EVERY_MAX_S: Final = 10 * 366 * 86_400
+# By how much a schedule's starts may be spread.
+JITTER_MAX_S: Final = 86_400.0
+# A start that is later than this was missed: shorter delays are restarts of workers, and cost no schedule its time.
+MISSED_S: Final = 60.0
+# Times of one schedule that are looked at in one go after a pause: more are missed, or taken in the next go.
+CATCH_UP_TIMES: Final = 1_000
+# Times of one schedule that may wait behind a run, and that one backfill may ask for.
+BACKLOG_TIMES: Final = 1_000
+# How often a worker reads the schedules of a journal to which others write all the time.
+SCHEDULES_S: Final = 0.05
+# A worker announces itself every RENEW_S; one that has not done so for this long is silent: it counts as dead for what
+# needs no proof.
+SILENT_S: Final = 3 * RENEW_S
+# How often it looks whether the worker whose definition of a schedule is in force still lives.
+DECLARER_S: Final = 5.0
+
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
 BATCH_CHANGES: Final = 2_000
 # The WAL is checkpointed, off the commit path, beyond this many pages (16 MB); readers slow down in a long WAL.

@@ -24,6 +24,7 @@ from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
 from onward.runtime.hands import Hands, Work
 from onward.runtime.registry import Job
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
 
 # How fast the average length of a run follows the latest ones.
@@ -54,6 +55,8 @@ class Worker:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
+        plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
+        self._scheduler = Scheduler(engine, plans, self._names)
         self._hands = Hands(concurrency)
         self._bell = threading.Condition()
         self._held: dict[int, Run] = {}  # leased and not ended yet
@@ -82,6 +85,7 @@ class Worker:
                 if time.monotonic() - self._announced_at > limits.RENEW_S:
                     self._announce("working")
                 self._take_over()
+                self._scheduler.look(version)
                 got = self._claim(at_most)
             except PASSING as error:
                 observe.log.warning("runs are claimed again soon: %s", error)
@@ -173,11 +177,11 @@ class Worker:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        wait_s = None if self._next_at is None else self._next_at - store.now()
-        if (
-            wait_s is not None and wait_s > 0
-        ):  # what is due already and was not claimed is held back by a limit
+        wait_s = 0.0 if self._next_at is None else self._next_at - store.now()
+        if wait_s > 0:  # what is due already and was not claimed is held back by a limit
             until = min(until, time.monotonic() + wait_s)
+        if self._scheduler.next_at is not None:
+            until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
         with self._bell:
             while not self._rung and time.monotonic() < until:
                 self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
@@ -186,7 +190,9 @@ class Worker:
             self._rung = False
 
     def _is_more_soon(self) -> bool:
-        """Whether a run that was seen is due within the moment that a worker waits in place."""
+        """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
+        if self._scheduler.is_due:
+            return True
         return self._next_at is not None and self._next_at <= self.engine.store.now() + limits.SUSPEND_S
 
     # -- taking over --------------------------------------------------------------------------------------------

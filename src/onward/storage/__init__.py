@@ -23,6 +23,7 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
+from onward.core.schedules import Move, Schedule
 
 
 class Store(Protocol):
@@ -134,6 +135,17 @@ class Store(Protocol):
         """
         ...
 
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply each move whose schedule is still as it was read; which of them were, once all of it is durable.
+
+        All in one transaction. A schedule is as it was read if it has the revision of `before`, or is not there where
+        that is None. Then its row becomes `after`, or is removed; its `starts` are added but for those whose run id is
+        taken; and of the runs that it `cancels` the leased ones are asked to cancel, the other unfinished ones are
+        cancelled. A later move of the same call sees what an earlier one has written. A journal that was moved
+        (`set_moved`) applies none.
+        """
+        ...
+
     # -- reading ------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Run | None: ...
@@ -235,6 +247,18 @@ class Store(Protocol):
 
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         """Queued runs that `owner` executes, or did when it died."""
+        ...
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules, by name."""
+        ...
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        """Which of these runs are there and have not ended."""
+        ...
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        """The runs that a schedule of this name has started, the latest nominal time first."""
         ...
 
     def owner(self, owner_id: str) -> Owner | None: ...

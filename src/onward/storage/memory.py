@@ -32,10 +32,11 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
-from onward.storage import arrivals, claims, guards
+from onward.core.schedules import Move, Schedule, id_range, origin
+from onward.storage import arrivals, calendar, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
-from onward.storage.memory_shelf import Shelf
+from onward.storage.memory_shelf import Calendar, Shelf
 
 
 class _Rows:
@@ -80,6 +81,7 @@ class MemoryStore:
         self._last_no = 0
         self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
+        self._calendar = Calendar(self._apply, self.run, self.request, self.moved_to)
         self._version = 0
         self._unusable: JournalError | None = None
 
@@ -274,6 +276,12 @@ class MemoryStore:
                 self._in_order()
             return answer._replace(seq=len(kept) - 1)
 
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._version += 1
+            return calendar.apply(self._calendar, moves, self.now())
+
     def _in_order(self) -> None:
         rows = sorted(self._rows.items())
         self._rows.clear()
@@ -445,6 +453,20 @@ class MemoryStore:
 
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run for run in reversed(self._runs()) if not run.direct and run.owner == owner][:limit]
+
+    def schedules(self) -> list[Schedule]:
+        self._refuse_if_unusable()
+        with self._lock:
+            return sorted(self._calendar.schedules.values())
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        found = (self.run(run_id) for run_id in run_ids)
+        return [run.id for run in found if run is not None and run.state not in ENDED]
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        first, end = id_range(name)
+        own = [run for run in self._runs() if first <= run.id < end and origin(run.identity) is not None]
+        return sorted(own, key=lambda run: run.id, reverse=True)[:limit]
 
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return [

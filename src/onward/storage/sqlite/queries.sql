@@ -471,3 +471,31 @@ DELETE FROM waiter WHERE run = ?
 -- name: wake
 -- Also a paused one: it is due when it is resumed.
 UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state IN ('waiting', 'paused') AND (wake_at IS NULL OR wake_at > ?2)
+
+-- name: schedules
+-- Columns in the order of schedules.Schedule.
+SELECT name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at, going, backlog, latest,
+    started, skipped, missed, note
+FROM schedule ORDER BY name
+
+-- name: schedule_revision
+SELECT revision FROM schedule WHERE name = ?
+
+-- name: put_schedule
+INSERT OR REPLACE INTO schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at,
+    going, backlog, latest, started, skipped, missed, note)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: drop_schedule
+DELETE FROM schedule WHERE name = ?
+
+-- name: unfinished
+-- ?1: ids as a JSON array.
+SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND state NOT IN ('done', 'failed', 'cancelled')
+
+-- name: runs_of_schedule
+-- Their ids lie between ?1 and ?2, in the order of the nominal times; others may have such ids too.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run WHERE id >= ?1 AND id < ?2 AND substr(identity, 1, 9) = 'schedule:' ORDER BY id DESC LIMIT ?3
