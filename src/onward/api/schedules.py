@@ -29,6 +29,7 @@ from onward.core.schedules import (
 )
 from onward.core.texts import plain, quoted
 from onward.runtime.engine import Engine, was_moved
+from onward.runtime.observe import span
 
 # active: a worker follows it. orphaned: no living worker defines it, so nothing starts. over: no further time comes.
 # ahead: its last time lies in the future, because the clock was wrong. damaged: what is stored of it cannot be read.
@@ -90,6 +91,18 @@ class Schedules:
     def get(self, name: str, *, latest: int = _LATEST) -> ScheduleView:
         """One schedule, with its latest runs. Raises ScheduleNotFound, which names the nearest one."""
         return self._view(self._find(name), latest)
+
+    def sentences(self) -> Iterator[str]:
+        """What a person should know of times that have come and that nobody starts."""
+        now = self._store.now()
+        for schedule in self._store.schedules():
+            late_s = now - schedule.due_at if schedule.due_at is not None else 0.0
+            if schedule.paused or schedule.going or late_s <= limits.MISSED_S or self.is_defined(schedule):
+                continue
+            yield (
+                f"schedule {plain(schedule.name)} is due since {span(late_s)}, and no living worker defines it; start one "
+                f"with: onward worker TARGET"
+            )
 
     def _view(self, schedule: Schedule, latest: int) -> ScheduleView:
         runs = tuple(self._store.runs_of_schedule(schedule.name, limit=latest))

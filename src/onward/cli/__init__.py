@@ -48,6 +48,7 @@ _COMMANDS = {
     "import": ("onward.cli.export:import_", "Read runs that `onward export` wrote into the journal."),
     "move": ("onward.cli.move:move", "Carry a whole journal to another place, such as PostgreSQL."),
     "backup": ("onward.cli.backup:backup", "Copy the journal into FILE while others go on writing to it."),
+    "restore": ("onward.cli.restore:restore", "Put a backup in the place of the journal, which is kept."),
     "gc": ("onward.cli.gc:gc", "Remove finished runs that nobody needs any more."),
     "doctor": ("onward.cli.doctor:doctor", "Check the journal and the place where it lies."),
     "demo": ("onward.cli.demo:demo", "See it work: a job of 200 items that you may kill at any moment."),

@@ -42,6 +42,14 @@ LOOK_S: Final = 0.01
 # costs a commit, and what is claimed ahead is kept from other workers.
 CLAIM_RUNS: Final = 500
 CLAIM_AHEAD_S: Final = 0.05
+# More than one process ever holds: runs of one owner that are read at once.
+HELD_RUNS: Final = 20_000
+# A queued run whose execution ended by a fault of the engine or of the journal is claimed again no sooner than after
+# this, so that a fault that stays costs no core.
+FAULT_PAUSE_S: Final = 1.0
+# After so many deaths in a row of the workers that executed it a run is executed in its turn, one such run at a time:
+# only a death in its turn counts against it. The first death is of everybody who was there: all of them go on at once.
+SUSPECT_DEATHS: Final = 2
 # Runs that a worker executes at once, if nothing else is said.
 CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.

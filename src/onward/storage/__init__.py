@@ -49,7 +49,8 @@ class Store(Protocol):
         one answer: if the guard of one of them does not hold, nothing of any of them is written.
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
-        request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
+        request that the writer has not seen stays unless this change grants it, a wake-up that came since stays, and a
+        `single` that was given up is not taken again. Id, kind, name, identity, direct and
         created_at, queue, lane and parent of a run never change (but see `rename`); the number of a deleted run is
         never given again. Of the runs that have the same `single` at most one is stored; another is refused (`exists`).
 
@@ -78,7 +79,7 @@ class Store(Protocol):
         ...
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        """Ask the holder of the run's lease to pause or cancel; False if there is no such run."""
+        """Ask the holder of the run's lease to pause or cancel; False if nobody holds it, who could hear of it."""
         ...
 
     def register(self, owner: Owner) -> None:

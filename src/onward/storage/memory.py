@@ -153,7 +153,7 @@ class MemoryStore:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
-        single = None if change.after is None else change.after.single
+        single = None if change.after is None or rows.run.single is None else change.after.single
         if single is not None and self._shelf.has_other(single, rows.run.no):
             return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
@@ -193,7 +193,7 @@ class MemoryStore:
         self._refuse_if_unusable()
         with self._lock:
             rows = self._rows.get(run_no)
-            if rows is None:
+            if rows is None or rows.run.state != "running":
                 return False
             rows.run = rows.run._replace(request=request)
             self._version += 1
@@ -524,8 +524,12 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 
 def _merged(stored: Run, after: Run) -> Run:
-    """`after`, without what a run never changes."""
+    """`after`, without what a run never changes, and without what others did to it since it was read."""
+    asleep = ("waiting", "paused")
+    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
     return after._replace(
+        wake_at=min((at for at in times if at is not None), default=after.wake_at),
+        single=None if stored.single is None else after.single,
         id=stored.id,
         kind=stored.kind,
         name=stored.name,

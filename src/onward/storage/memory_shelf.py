@@ -54,7 +54,7 @@ class Shelf:
         rows = self._rows.get(no)
         if (
             rows is not None
-            and rows.run.state == "waiting"
+            and rows.run.state in ("waiting", "paused")
             and (rows.run.wake_at is None or rows.run.wake_at > now)
         ):
             rows.run = rows.run._replace(wake_at=now)
