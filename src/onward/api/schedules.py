@@ -100,8 +100,8 @@ class Schedules:
             if schedule.paused or schedule.going or late_s <= limits.MISSED_S or self.is_defined(schedule):
                 continue
             yield (
-                f"schedule {plain(schedule.name)} is due since {span(late_s)}, and no living worker defines it; start one "
-                f"with: onward worker TARGET"
+                f"schedule {plain(schedule.name)} is due since {span(late_s)}, and no living worker defines it; "
+                f"start one with: onward worker TARGET"
             )
 
     def _view(self, schedule: Schedule, latest: int) -> ScheduleView:

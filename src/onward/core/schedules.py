@@ -28,6 +28,7 @@ Overlap = Literal["skip", "latest", "queue", "cancel_old", "allow"]
 # What becomes of times that came while no worker was there.
 CatchUp = Literal["none", "latest", "all", "window"]
 OVERLAPS: Final[tuple[Overlap, ...]] = get_args(Overlap)
+CATCH_UPS: Final[tuple[CatchUp, ...]] = get_args(CatchUp)
 
 _PREFIX: Final = "schedule:"
 _AT: Final = "@"  # stands in no schedule's name
