@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from typing import Final
 
 from onward.core import limits
 from onward.core.schedules import Move, Schedule, advanced, declared, workflow_of
@@ -15,6 +16,9 @@ from onward.core.texts import plain, quoted
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.runtime.registry import Plan
+
+# Of its time, a worker of a busy journal spends at most one part in so many on looking at schedules without need.
+_SHARE: Final = 30
 
 
 class Scheduler:
@@ -35,6 +39,7 @@ class Scheduler:
         self._began_at: float | None = None  # by the store's clock; None before the first look
         self._version: object = None
         self._looked_at = float("-inf")
+        self._took_s = 0.0  # the last look
         self._is_behind = False  # whether somebody has written since the last look
         self._watches = False  # whether a definition in force is another worker's
         self._dead: dict[str, tuple[float, bool]] = {}
@@ -49,6 +54,10 @@ class Scheduler:
         if not self._plans or not self._is_time(version):
             return
         self._looked_at, self._is_behind = self._clock(), False
+        self._look(version)
+        self._took_s = self._clock() - self._looked_at
+
+    def _look(self, version: object) -> None:
         now = self._store.now()
         stored = {schedule.name: schedule for schedule in self._store.schedules()}
         begins = self._began_at is None
@@ -80,8 +89,9 @@ class Scheduler:
         since_s = at - self._looked_at
         if version == self._version and not (self._watches and since_s >= limits.DECLARER_S):
             return False
-        if since_s < limits.SCHEDULES_S:  # others write all the time
-            soon = now + limits.SCHEDULES_S - since_s
+        wait_s = max(limits.SCHEDULES_S, _SHARE * self._took_s)
+        if since_s < wait_s:  # others write all the time
+            soon = now + wait_s - since_s
             self.next_at = soon if self.next_at is None else min(self.next_at, soon)
             self._is_behind = True
             return False
