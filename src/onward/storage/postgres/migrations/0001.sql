@@ -1,0 +1,99 @@
+-- A journal as version 1 knows it. Applied in one transaction, in the schema that the journal's URL names.
+
+-- What every commit reads and locks stands first, long texts last. Room is left on each page for new versions of its
+-- rows: a renewed lease or a counted item then touches no index (HOT), and what it leaves behind goes without a vacuum.
+CREATE SEQUENCE onward.run_no AS bigint;
+CREATE TABLE onward.run (
+    no            bigint PRIMARY KEY DEFAULT nextval('onward.run_no'),
+    fence         bigint NOT NULL,
+    lease_until   double precision,
+    wake_at       double precision,
+    stalls        bigint NOT NULL,
+    leased_seq    bigint NOT NULL,
+    total         bigint,
+    done          bigint NOT NULL,
+    counted_seq   bigint NOT NULL,
+    created_at    double precision NOT NULL,
+    updated_at    double precision NOT NULL,
+    direct        boolean NOT NULL,
+    request       text COLLATE "C" CHECK (request IN ('pause', 'cancel')),
+    owner         text COLLATE "C",
+    state         text COLLATE "C" NOT NULL CHECK (state IN
+        ('pending', 'running', 'waiting', 'paused', 'stuck', 'done', 'failed', 'cancelled')),
+    kind          text COLLATE "C" NOT NULL CHECK (kind IN ('loop', 'map', 'workflow')),
+    id            text COLLATE "C" NOT NULL,
+    name          text COLLATE "C" NOT NULL,
+    identity      text COLLATE "C" NOT NULL,
+    -- What an index cannot hold whole: the columns of these names hold what tells them apart, see `longtext`.
+    long_identity text COLLATE "C",
+    command       text,
+    args          text,
+    error         text,
+    result        text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+ALTER SEQUENCE onward.run_no OWNED BY onward.run.no;
+
+CREATE UNIQUE INDEX run_id ON onward.run (id);
+CREATE UNIQUE INDEX run_open ON onward.run (identity) WHERE direct AND state NOT IN ('done', 'cancelled');
+CREATE INDEX run_identity ON onward.run (identity, no);
+CREATE INDEX run_name ON onward.run (name, no);
+CREATE INDEX run_state ON onward.run (state, no);
+CREATE INDEX run_owner ON onward.run (owner) WHERE owner IS NOT NULL;
+
+-- No references to `run`: each would be looked up, and its row locked, for every entry once more. Every commit holds
+-- the run's row locked anyway; `onward doctor` looks for strays.
+CREATE TABLE onward.entry (
+    run         bigint NOT NULL,
+    seq         bigint NOT NULL,
+    fence       bigint NOT NULL,
+    attempt     bigint NOT NULL,
+    checksum    bigint,
+    begun_at    double precision,
+    ended_at    double precision NOT NULL,
+    kind        text COLLATE "C" NOT NULL,
+    state       text COLLATE "C" NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    long_key    text COLLATE "C",
+    fingerprint bytea,
+    value       text,
+    CONSTRAINT entry_seq PRIMARY KEY (run, seq)
+);
+
+CREATE UNIQUE INDEX entry_done ON onward.entry (run, key) WHERE state = 'done';
+-- Small: most entries never fail.
+CREATE INDEX entry_failed ON onward.entry (run, key) WHERE state IN ('failed', 'reopened');
+
+-- A row comes and goes for every item of a loop: vacuumed by their number, not by their share.
+CREATE TABLE onward.begun (
+    run      bigint NOT NULL,
+    attempt  bigint NOT NULL,
+    crashes  bigint NOT NULL,
+    fence    bigint NOT NULL,
+    due_at   double precision,
+    begun_at double precision NOT NULL,
+    suspect  boolean NOT NULL,
+    kind     text COLLATE "C" NOT NULL,
+    name     text COLLATE "C" NOT NULL,
+    key      text COLLATE "C" NOT NULL,
+    long_key text COLLATE "C",
+    PRIMARY KEY (run, key)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- `process`: what tells the process from a later one of its number, on its host; `session`: whether the owner holds
+-- the advisory lock of its id for as long as it lives.
+CREATE TABLE onward.owner (
+    id         text COLLATE "C" PRIMARY KEY,
+    host       text NOT NULL,
+    boot       text NOT NULL,
+    pid        bigint NOT NULL,
+    command    text NOT NULL,
+    started_at double precision NOT NULL,
+    process    text,
+    session    boolean NOT NULL
+);
+
+CREATE TABLE onward.meta (
+    name  text COLLATE "C" PRIMARY KEY,
+    value text NOT NULL
+);
