@@ -51,12 +51,28 @@ class Server:
         folder.mkdir(exist_ok=True, parents=True)
         give_away(folder)
         self.data = folder / "data"
-        _run([self._bin / "initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"])
+        _run(
+            [
+                self._bin / "initdb",
+                "-D",
+                self.data,
+                "-U",
+                "postgres",
+                "--auth=trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ]
+        )
         self.start()
 
-    def url(self, *, user: str = "postgres", database: str = "postgres", port: int | None = None, **query: str) -> str:
+    def url(
+        self, *, user: str = "postgres", database: str = "postgres", port: int | None = None, **query: str
+    ) -> str:
         options = "&".join(f"{name}={value}" for name, value in query.items())
-        return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}" + (f"?{options}" if options else "")
+        return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}" + (
+            f"?{options}" if options else ""
+        )
 
     def connect(self, **given: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(self.url(), autocommit=True, **given)
@@ -102,7 +118,7 @@ def started(command: list[Any], log: Any) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=log,
         cwd="/",
-        preexec_fn=_die_with_parent(),
+        preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, which takes no lock
         **_as_nobody(),
     )
 

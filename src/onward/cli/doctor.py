@@ -20,7 +20,7 @@ from onward.cli import output
 from onward.cli.group import FAILED, exit_code
 from onward.core.errors import JournalError
 from onward.core.texts import plain
-from onward.storage.open import masked
+from onward.storage.urls import masked
 
 Verdict = Literal["ok", "warning", "problem"]
 _COLORS: Final = {"ok": "green", "warning": "yellow", "problem": "red"}

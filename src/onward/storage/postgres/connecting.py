@@ -30,7 +30,10 @@ _CURES: Final = (
     (r"role .* does not exist", "Create the role (`createuser`), or name another one in the URL."),
     (r"pg_hba\.conf|permission denied", "The server's pg_hba.conf or its rights must let this user in."),
     (r"could not translate host name|Name or service|resolve", "Check the host's name in the URL."),
-    (r"[Cc]onnection refused|No such file|timeout|timed out|unreachable", "Check that the server runs there."),
+    (
+        r"[Cc]onnection refused|No such file|timeout|timed out|unreachable",
+        "Check that the server runs there.",
+    ),
     (r"too many", "Raise max_connections, or put a pooler in between."),
     (r"certificate|SSL|TLS", "Check sslmode and sslrootcert in the URL."),
 )

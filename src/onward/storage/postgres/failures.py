@@ -23,9 +23,11 @@ class Passing(Exception):
 
 
 _FULL: Final = (
-    "there is no room on the disk of {place}; nothing was lost, and this was not recorded. Free some space there."
+    "there is no room on the disk of {place}; nothing was lost, and this was not recorded. Free some there."
 )
-_BUSY: Final = "the journal {place} did not take this just now ({error}); nothing was recorded. Repeat the call."
+_BUSY: Final = (
+    "the journal {place} did not take this just now ({error}); nothing was recorded. Repeat the call."
+)
 _BROKEN: Final = (
     "the journal {place} cannot be read or written any more ({error}); what was in flight is not recorded, what was "
     "acknowledged before is kept as far as the server kept it. Look at the server, then run `onward doctor`."
@@ -35,7 +37,7 @@ _READ_ONLY: Final = (
     "(target_session_attrs=read-write in the URL finds it among several hosts)."
 )
 _RIGHTS: Final = (
-    "the role that opened the journal {place} lacks a right ({error}); nothing was recorded. docs/postgresql.md lists "
+    "the role that uses the journal {place} lacks a right ({error}); nothing was recorded. docs/postgresql.md lists "
     "what a role needs."
 )
 _GONE: Final = (

@@ -7,7 +7,6 @@ ever edited after a release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Final
 
 import psycopg

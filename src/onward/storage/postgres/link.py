@@ -1,8 +1,8 @@
 """One connection to the database: how statements are sent, with a deadline each, directly or through a pooler.
 
-Directly, the session is ours: it is set up once, statements stay prepared, and one statement is a transaction. Through a
-transaction pooler nothing may outlive a transaction: then each transaction brings its settings along, in the same round
-trip. Every call raises Lost when the connection has gone, and closes it.
+Directly, the session is ours: it is set up once, statements stay prepared, and one statement is a transaction. Through
+a transaction pooler nothing may outlive a transaction: then each transaction brings its settings along, in the same
+round trip. Every call raises Lost when the connection has gone, and closes it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Link:
         connection.prepare_threshold = None
         connection.adapters.register_dumper(Packed, PackedDumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
-        # A descriptor of our own: the driver closes its own at times of its choosing, and the number may be given again.
+        # A descriptor of our own: the driver closes its own when it likes, and that number may be given again.
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
         watchdog.watch(self)
 
@@ -165,7 +165,7 @@ class Link:
         if name not in self._prepared:
             self._checked(connection.prepare(name.encode(), self._sql[name].encode()))
             self._prepared.add(name)
-        result = connection.exec_prepared(name.encode(), values, formats)
+        result = connection.exec_prepared(name.encode(), values, formats)  # type: ignore[arg-type]  # None is NULL
         self._checked(result)
         return result.command_tuples or 0
 

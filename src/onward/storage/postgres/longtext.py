@@ -1,7 +1,7 @@
 """Texts that an index must find although it cannot hold them whole.
 
-PostgreSQL's indexes take about 2,700 bytes a row; a key is the path of scopes that leads to a unit and may be longer. So
-the indexed column holds what begins and identifies a long text, and a column beside it (`long_key`) the text itself.
+PostgreSQL's indexes take about 2,700 bytes a row; a key is the path of scopes that leads to a unit and may be longer.
+So the indexed column holds what begins and identifies a long text, and a column beside it (`long_key`) the text.
 """
 
 from __future__ import annotations

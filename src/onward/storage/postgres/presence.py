@@ -3,8 +3,8 @@
 On the same boot of a machine, in the same namespace of process numbers, by the number and start time of its process:
 at once. From elsewhere by its session: every owner with a direct connection holds an advisory lock for life, which the
 server frees when the connection ends. A session may end while its owner lives (a restart of the server, a connection
-that broke): the owner takes the lock again within its next look at the journal. So a lock that is free proves death only
-if it stays free for a while, on a server that has been up for a while.
+that broke): the owner takes the lock again within its next look at the journal. So a lock that is free proves death
+only if it stays free for a while, on a server that has been up for a while.
 """
 
 from __future__ import annotations

@@ -148,8 +148,7 @@ class Reader:
 
     def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
         return [
-            Entry._make(row)
-            for row in self._rows("entries", run_no, after, None if limit < 0 else limit)
+            Entry._make(row) for row in self._rows("entries", run_no, after, None if limit < 0 else limit)
         ]
 
     def last_seq(self, run_no: int) -> int:

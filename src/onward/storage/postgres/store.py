@@ -17,7 +17,7 @@ from weakref import WeakSet
 import psycopg
 
 from onward.core import limits
-from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
+from onward.core.errors import JournalBroken, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answer, Change, Owner, Request
 from onward.storage.masked import Masked
 from onward.storage.postgres import layout, presence
@@ -69,6 +69,7 @@ class PostgresStore(Upkeep):
         self._owned: list[str] = []
         self._absences = Absences(grace_s=grace_s)
         self._uptime_s = presence.UP_S
+        self._forked = False
         _open.add(self)
 
     def _open(self, link: Link, *, create: bool) -> None:
@@ -241,6 +242,7 @@ class PostgresStore(Upkeep):
         # No lock is taken: a thread that exists no more may hold it for ever.
         if self._closed is not None:
             return
+        self._forked = True
         self._closed = JournalBroken(
             f"this process was forked from one that has the journal {self.place} open and must not use the same "
             f"connections; nothing was recorded. Call onward.connect in the child."
@@ -250,11 +252,12 @@ class PostgresStore(Upkeep):
         self._pool.abandon()
 
     def close(self) -> None:
+        """Let go of everything. Closing twice is harmless."""
         if self._closed is None:
             self._closed = JournalUnusable(
                 f"the journal {self.place} is closed; nothing was recorded. Open it again."
             )
-        elif not isinstance(self._closed, JournalError):
+        if self._forked:
             return
         with self._writing, self._keeping:
             self._writer.close()

@@ -1,9 +1,9 @@
 """The straight way for the commonest commits: one statement, one round trip, with the guard in it.
 
 For changes that only record entries and units in flight, of runs to which this process has just written: it knows the
-number of their last entry. Whoever else writes to a run raises its fence, which the statement compares under the lock of
-the run's row; a number that is wrong all the same is refused by the primary key. In any doubt the changes take the way
-of a whole `Transaction`, which reads what is stored.
+number of their last entry. Whoever else writes to a run raises its fence, which the statement compares under the lock
+of the run's row; a number that is wrong all the same is refused by the primary key. In any doubt the changes take the
+way of a whole `Transaction`, which reads what is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from psycopg.pq import Format
 from onward.core.model import Answer, Applied, Begun, Change
 from onward.storage.guards import Guard
 from onward.storage.postgres import rows
-from onward.storage.postgres.arrays import Packed, columns, ints
+from onward.storage.postgres.arrays import Packed, blobs, columns, ints, texts
 from onward.storage.postgres.link import Link, Row
 from onward.storage.postgres.longtext import short
 
@@ -24,7 +24,7 @@ from onward.storage.postgres.longtext import short
 _RUNS: Final = 10_000
 # Of `add_alone`: numbers as text, which costs the least here; texts in the server's format, which may hold anything.
 _ALONE_FORMATS: Final = [
-    Format.BINARY if kind in (rows.texts, rows.blobs) else Format.TEXT for kind in (*rows.ENTRY, ints)
+    Format.BINARY if kind in (texts, blobs) else Format.TEXT for kind in (*rows.ENTRY, ints)
 ]
 
 

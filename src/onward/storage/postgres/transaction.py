@@ -208,8 +208,8 @@ def refusal_of(problem: psycopg.Error, transaction: Transaction, change: Change)
 
 def guards_of(stored: Iterable[Row], last: Iterable[Row]) -> dict[int, Guard]:
     """The guards of runs by their numbers, from the rows of `guards` and `last_seqs`."""
-    seqs = dict(last)
-    return {no: Guard(*guard, seqs[no]) for no, *guard in stored}
+    seqs: dict[int, int] = dict(last)
+    return {row[0]: Guard._make((*row[1:], seqs[row[0]])) for row in stored}
 
 
 def _numbers(changes: Iterable[Change]) -> set[int]:

@@ -111,7 +111,7 @@ class Upkeep(Reader):
     def backup(self, target: Path) -> None:
         schema = self._connector.address.schema
         raise JournalUnusable(
-            f"the journal {self.place} is in a database, which makes its own copies; nothing was written. Copy it with: "
+            f"the journal {self.place} is in a database, which has its own way to copy it; nothing was written. Use: "
             f"pg_dump --format=custom --schema={schema} --file=FILE, followed by the journal's URL"
         )
 
@@ -189,7 +189,5 @@ def _write_all(link: Link, no: int, entries: Iterable[Entry]) -> int:
                 raise Clash(guards.unwritable(problem)) from problem
             if code(problem) != UNIQUE:
                 raise
-            raise Clash(
-                Refused("key", "a unit of the run is done twice; nothing was written")
-            ) from problem
+            raise Clash(Refused("key", "a unit of the run is done twice; nothing was written")) from problem
     return seq

@@ -1,9 +1,9 @@
 """How a batch of changes becomes durable: straight if it can, as a transaction if not, again if the connection breaks.
 
 When the answer of what may have been a commit is lost, a new connection tells whether it happened, so that what is
-answered is true. What may still be under way on the old connection cannot come in later: a transaction is waited for (it
-holds a lock that nobody else takes), and the numbers of a single statement's entries are either found taken by them or
-taken now, under the locks of their runs.
+answered is true. What may still be under way on the old connection cannot come in later: a transaction is waited for
+(it holds a lock that nobody else takes), and the numbers of a single statement's entries are either found taken by
+them or taken now, under the locks of their runs.
 """
 
 from __future__ import annotations
