@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onward.api.cursor import Cursor, cursor
     from onward.api.deadline import Timeout, timeout
     from onward.api.files import atomic_write, written
+    from onward.api.handle import Handle
     from onward.api.heartbeat import heartbeat
     from onward.api.inbox import Files, files
     from onward.api.journal import Journal
@@ -69,6 +70,7 @@ __all__ = [
     "Failure",
     "File",
     "Files",
+    "Handle",
     "InDoubt",
     "Journal",
     "JournalError",
@@ -128,6 +130,7 @@ _HOMES = {
     "api.cursor": ("Cursor", "cursor"),
     "api.deadline": ("Timeout", "timeout"),
     "api.files": ("atomic_write", "written"),
+    "api.handle": ("Handle",),
     "api.heartbeat": ("heartbeat",),
     "api.inbox": ("Files", "files"),
     "api.journal": ("Journal",),

@@ -11,13 +11,18 @@ from onward.storage.queries import load
 from onward.storage.sqlite.store import SqliteStore
 
 _SQL = load("onward.storage.sqlite")
-# These read everything: `onward doctor` does, and the owners are as many as there are processes.
+# These read everything: `onward doctor` does, the owners are as many as there are processes, queues are few, and the
+# index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up to a bound.
 _READ_ALL = {
     "misnumbered",
     "done_twice",
     "payloads",
     "odd_leases",
     "idle_owners",
+    "queues",
+    "holders",
+    "workers",
+    "waiting_names",
     "is_empty",
     "integrity",
     "strays",

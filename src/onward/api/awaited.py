@@ -95,6 +95,9 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+    finally:
+        if place is not None:
+            place.session.joined()
     for result in results:
         if isinstance(result, BaseException):
             raise result

@@ -186,6 +186,32 @@ class Journal:
                 return Acted(self._find(run.id))
         raise self._busy(run_id)
 
+    def pause(self, run_id: str, *, by: str | None = None) -> Acted:
+        """Stop a run at its next step, or before it begins; `resume` lets it go on, as its own call does."""
+        for run in self._tries(run_id):
+            if run.state not in ("pending", "running", "waiting"):
+                raise UsageError(f"run {run.id} is {run.state}, so it cannot be paused; nothing was changed")
+            if self.is_held(run):
+                if self._store.request(run.no, "pause"):
+                    return Acted(run, asked=True)
+                continue
+            if self._applied(acted(run, "paused", by=by or actor(), now=self.now())):
+                return Acted(self._find(run.id))
+        raise self._busy(run_id)
+
+    def resume(self, run_id: str, *, by: str | None = None) -> Acted:
+        """Let a paused run go on: a worker takes it again; a direct one waits for its own call."""
+        for run in self._tries(run_id):
+            if run.state == "running" and run.request == "pause":  # not heard of yet
+                if self._store.request(run.no, None):
+                    return Acted(run, asked=True)
+                continue
+            if run.state != "paused":
+                raise UsageError(f"run {run.id} is {run.state}, not paused; nothing was changed")
+            if self._applied(acted(run, "resumed", by=by or actor(), now=self.now())):
+                return Acted(self._find(run.id))
+        raise self._busy(run_id)
+
     def reset(self, run_id: str, *, by: str | None = None) -> Acted:
         """Forget a run's progress: it is cancelled, so that its next call starts afresh. Its history is kept.
 

@@ -11,12 +11,12 @@ from onward.api import connect, sinks
 from onward.api.awalk import AsyncWalk
 from onward.api.batch import checked_batch
 from onward.api.consumers import refuse_eager, refuse_running_ahead
+from onward.api.ended import result_of
 from onward.api.ever import checked_once, from_first_new, ledger
 from onward.api.identity import checked_name, checked_options, loop_name
 from onward.api.opening import IfRunning, obtain, obtain_async, wanted
 from onward.api.source import PROMPT, Numbered, Source, checked_source, own_key
 from onward.api.walk import Walk
-from onward.api.workflow import result_of
 from onward.core import limits
 from onward.core.errors import UsageError
 from onward.core.lazily import Lazily

@@ -145,10 +145,14 @@ def gather(*branches: Callable[[], T]) -> list[T]:
     unit = None if place is None else place.scope.next("gather")
     if place is not None:
         place.session.take_turns()
-    with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
-        futures = [
-            pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
-        ]
+    try:
+        with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
+            futures = [
+                pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
+            ]
+    finally:
+        if place is not None:
+            place.session.joined()
     return [future.result() for future in futures]
 
 

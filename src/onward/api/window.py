@@ -157,6 +157,7 @@ class Window:
         """Everything has come to rest: the run is given back, if it is this map's own."""
         self.work.close()
         if self.nested:
+            self.session.joined()
             return
         try:
             if not self.complete and self.session.unwinding is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import functools
 import inspect
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from onward.api import connect
+from onward.api.ended import result_of
 from onward.api.endings import Graceful
+from onward.api.handle import Handle
 from onward.api.identity import digest
 from onward.api.opening import (
     LOOK_S,
@@ -24,14 +27,22 @@ from onward.api.opening import (
     patiently,
     wanted,
 )
+from onward.api.starting import Queuing, Unique, started, started_many
 from onward.api.step import Arguments, function_name
 from onward.core import codec, limits
 from onward.core.decide import acted
-from onward.core.errors import NotRecordable, RunCancelled, RunConflict, RunFailed, Unwind, UsageError
+from onward.core.errors import (
+    AlreadyRunning,
+    NotRecordable,
+    RunCancelled,
+    RunConflict,
+    Unwind,
+    UsageError,
+)
 from onward.core.lazily import Lazily
-from onward.core.model import Refused, Run
-from onward.core.retry import Policy
-from onward.runtime import current, observe
+from onward.core.model import CLOSED, Refused, Run
+from onward.core.retry import Exceptions, Policy
+from onward.runtime import current, observe, registry
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
@@ -45,6 +56,7 @@ else:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 Q = ParamSpec("Q")
 U = TypeVar("U")
 _NOTHING = object()
@@ -53,12 +65,14 @@ _NOTHING = object()
 class Workflow(Generic[P, R]):
     """What `workflow` makes of a function: call it like the function it was made from."""
 
-    def __init__(self, fn: Callable[P, R], name: str, max_crashes: int) -> None:
+    def __init__(self, fn: Callable[P, R], name: str, policy: Policy, queue: str) -> None:
         functools.update_wrapper(self, fn)
         self.fn, self.name = fn, name
         self.is_async = inspect.iscoroutinefunction(fn)
+        self.whole = policy
         self._arguments = Arguments(fn)
-        self._policy = Policy(max_crashes=max_crashes)
+        self._policy = Policy(max_crashes=policy.max_crashes)
+        self._queuing = Queuing(queue)
         self._bound: Any = _NOTHING
         self._id: str | None = None
         self._if_running: IfRunning = "raise"
@@ -82,6 +96,13 @@ class Workflow(Generic[P, R]):
         max_age: float | None = None,
         fresh: bool | None = None,
         replace: bool | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: float | dt.timedelta | None = None,
+        at: dt.datetime | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        tags: Sequence[str] | None = None,
     ) -> Workflow[P, R]:
         """The same workflow, called in another way.
 
@@ -90,8 +111,16 @@ class Workflow(Generic[P, R]):
         an argument. The same id with other arguments raises RunConflict unless `replace`. `if_running="wait"` waits for
         another process that executes the run. `max_age` (seconds) refuses to continue an older run, `fresh`
         sets it aside.
+
+        The others are for `start`: the `queue` it waits in; the `priority` (higher ones first, 0 if nothing is said);
+        not before `delay` seconds or the time `at`; `tags` to find it by. While a run with the same `key` is queued or
+        being executed, no second one is added, and `start` gives that one: `unique="running"`. With `unique="queued"`
+        only until it begins, with a number for so many seconds.
         """
         other = copy.copy(self)
+        other._queuing = self._queuing.changed(
+            queue=queue, priority=priority, delay=delay, at=at, key=key, unique=unique, tags=tags
+        )
         given = {
             "_id": id,
             "_if_running": if_running,
@@ -115,6 +144,61 @@ class Workflow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<onward workflow {self.name}>"
+
+    # -- for workers --------------------------------------------------------------------------------------------
+
+    @overload
+    def start(self: Workflow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    @overload
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    def start(self, *args: Any, **kwargs: Any) -> Any:
+        """Queue a run of it, which any worker executes. Durable when it returns; nothing is executed here.
+
+            run = checkout.start(order)
+            run.result()
+
+        With `options(id=...)` it is idempotent: the run of that id, if there is one. In a workflow or a loop it is
+        recorded: a replay starts nothing again. Raises NotRecordable for arguments, RunConflict for an id of other
+        work.
+        """
+        run, queuing = self._wanted_run(args, kwargs)
+        return Handle(started(run, queuing, has_id=self._id is not None, replaces=self._replace))
+
+    @overload
+    def start_many(self: Workflow[P, Coroutine[Any, Any, T]], items: Iterable[Any]) -> list[Handle[T]]: ...
+    @overload
+    def start_many(self, items: Iterable[Any]) -> list[Handle[R]]: ...
+    def start_many(self, items: Iterable[Any]) -> Any:
+        """Queue a run for each item, its one argument: many in one transaction, in their order.
+
+            runs = scrape.start_many(urls)
+
+        When it returns all are durable. If it is cut off, the first ones are there: give ids
+        (`options(id="scrape-{url}")`) to call it again without queueing them twice. Inside of a run use `start`.
+        """
+        return [Handle(run_id) for run_id in started_many(self._wanted_run((item,), {}) for item in items)]
+
+    def _wanted_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Run, Queuing]:
+        if self._bound is not _NOTHING:
+            args = (self._bound, *args)
+        bound = self._fitting(args, kwargs)
+        payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
+        run_id = None if self._id is None else self._named_id(args, kwargs)
+        now = connect.engine().store.now()
+        return self._queuing.run(self.name, run_id, payload, now=now), self._queuing
+
+    def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
+        # A call that does not fit begins none.
+        bound = self._signature.bind(*args, **kwargs)
+        for name, value in [*bound.arguments.items()]:
+            if self._arguments.is_left_out(name, value):
+                del bound.arguments[name]
+        return bound
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.fn)
 
     # -- as a child of another run ------------------------------------------------------------------------------
 
@@ -188,12 +272,7 @@ class Workflow(Generic[P, R]):
             await asyncio.sleep(LOOK_S)
 
     def _obtaining(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Looks:
-        # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
-        # A call that does not fit begins none.
-        bound = inspect.signature(self.fn).bind(*args, **kwargs)
-        for name, value in [*bound.arguments.items()]:
-            if self._arguments.is_left_out(name, value):
-                del bound.arguments[name]
+        bound = self._fitting(args, kwargs)
         payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())))
         if self._id is None:
             identity = f"workflow:{self.name}:{digest(payload or '')}"
@@ -214,12 +293,16 @@ class Workflow(Generic[P, R]):
             )
         )
 
-    def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    def _payload(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, for_start: bool = False
+    ) -> str | None:
         try:
             return codec.encode(
                 [list(args), dict(sorted(kwargs.items()))], where=f"the arguments of `{self.name}`"
             )
         except NotRecordable as error:
+            if for_start:
+                raise
             if self._id is not None:
                 return None
             cure = f"{error.cure}; or name the run: {self.name}.options(id=...)(...)"
@@ -269,6 +352,8 @@ class Workflow(Generic[P, R]):
                 )
             engine.store.delete(run.no)
             return None
+        if not run.direct and run.state not in CLOSED:
+            raise AlreadyRunning(run.id, f"`{run.name}`", f"a worker's queue ({run.queue})")
         if run.state == "cancelled":
             if not is_set_aside(engine, run):
                 raise RunCancelled(run.id)
@@ -294,17 +379,6 @@ def _give_back(engine: Engine, opening: asyncio.Future[Session | Run | None]) ->
         engine.let_go(session)
 
 
-def result_of(run: Run) -> Any:
-    """The recorded result of an ended run; raises its recorded error."""
-    if run.state == "done":
-        return None if run.result is None else codec.decode(run.result)
-    if run.state == "cancelled":
-        raise RunCancelled(run.id)
-    if run.error is not None:
-        raise codec.decode_error(run.error)
-    raise RunFailed(run.id, f"run {run.id} ended as {run.state}; `onward show {run.id}` tells more")
-
-
 def _say_unused(session: Session) -> None:
     if session.visited is None:
         return
@@ -326,10 +400,28 @@ def _say_unused(session: Session) -> None:
 def workflow(fn: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, max_crashes: int = ...
+    *,
+    name: str | None = None,
+    max_crashes: int = ...,
+    queue: str = ...,
+    max_attempts: int = ...,
+    backoff: float = ...,
+    backoff_max: float = ...,
+    retry_on: Exceptions = ...,
+    give_up_on: Exceptions = ...,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(
-    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, max_crashes: int = limits.MAX_CRASHES
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    max_crashes: int = limits.MAX_CRASHES,
+    queue: str = "default",
+    max_attempts: int = limits.MAX_ATTEMPTS,
+    backoff: float = limits.BACKOFF_S,
+    backoff_max: float = limits.BACKOFF_MAX_S,
+    retry_on: Exceptions = (Exception,),
+    give_up_on: Exceptions = (),
 ) -> Any:
     """Make a function a workflow: its steps are recorded, and an interrupted call continues after the last of them.
 
@@ -343,9 +435,22 @@ def workflow(
     between steps
     runs again when it continues; it must take time, randomness and data of the world from steps or from `onward.now`,
     `onward.uuid4`, `onward.rng`. Raises what the function raises.
+
+    Started (`checkout.start(order)`) it waits in `queue` for a worker. If it fails there as a whole it is attempted up
+    to `max_attempts` times, after a back-off (seconds): what failed is executed again, what succeeded is kept.
     """
+    policy = Policy(
+        max_attempts=max_attempts,
+        max_crashes=max_crashes,
+        backoff_s=backoff,
+        backoff_max_s=backoff_max,
+        retry_on=retry_on,
+        give_up_on=give_up_on,
+    )
 
     def make(fn: Callable[..., Any]) -> Workflow[..., Any]:
-        return Workflow(fn, function_name(fn, name, "workflow"), max_crashes)
+        made: Workflow[..., Any] = Workflow(fn, function_name(fn, name, "workflow"), policy, queue)
+        registry.add(made)
+        return made
 
     return make if fn is None else make(fn)

@@ -8,6 +8,10 @@ from onward.cli.group import Commands
 
 _COMMANDS = {
     "run": ("onward.cli.run:run", "Run a script, and start it again when it crashes, until it has finished."),
+    "worker": ("onward.cli.worker:worker", "Execute queued runs until SIGTERM or Ctrl-C."),
+    "dev": ("onward.cli.worker:dev", "A worker that starts anew whenever a file of the project changes."),
+    "start": ("onward.cli.start:start", "Queue a run of a workflow for the workers."),
+    "workers": ("onward.cli.workers:workers", "List workers, and what nobody works on."),
     "status": (
         "onward.cli.status:status",
         "One glance: what runs, how far it is, what failed, what to type.",
@@ -26,6 +30,8 @@ _COMMANDS = {
         "onward.cli.replay:replay",
         "Run a recorded workflow again with the code as it is now; no step is executed.",
     ),
+    "pause": ("onward.cli.acts:pause", "Stop a run at its next step, until it is resumed."),
+    "resume": ("onward.cli.acts:resume", "Let a paused run go on."),
     "retry": ("onward.cli.acts:retry", "Make a failed or stuck run ready to be continued."),
     "cancel": ("onward.cli.acts:cancel", "End a run for good; what it has recorded is kept."),
     "reset": ("onward.cli.acts:reset", "Forget a run's progress, so that its next call starts afresh."),

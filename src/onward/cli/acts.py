@@ -52,6 +52,32 @@ def retry(run_id: str, keys: tuple[str, ...], *, as_json: bool) -> None:
 @click.command()
 @_run
 @_json
+def pause(run_id: str, *, as_json: bool) -> None:
+    """Stop a run at its next step or item, until `onward resume`; one that is queued does not begin."""
+    with Journal.existing() as journal:
+        one = journal.pause(run_id)
+        how = "is being executed: it stops at its next step or item" if one.asked else "is paused"
+        _report(
+            journal,
+            one,
+            f"{_name(one)} {how}. Let it go on with: onward resume {plain(one.run.id)}",
+            as_json=as_json,
+        )
+
+
+@click.command()
+@_run
+@_json
+def resume(run_id: str, *, as_json: bool) -> None:
+    """Let a paused run go on: a worker takes it again; a loop or a direct call is continued by its own command."""
+    with Journal.existing() as journal:
+        one = journal.resume(run_id)
+        _report(journal, one, f"{_name(one)} {_goes_on(one)}", as_json=as_json)
+
+
+@click.command()
+@_run
+@_json
 def cancel(run_id: str, *, as_json: bool) -> None:
     """End a run for good; what it has recorded is kept.
 
@@ -140,6 +166,14 @@ def _report(journal: Journal, one: Acted, sentence: str, *, as_json: bool) -> No
 
 def _name(one: Acted) -> str:
     return f"{plain(one.run.name)} ({plain(one.run.id)})"
+
+
+def _goes_on(one: Acted) -> str:
+    if one.asked:
+        return "goes on: it had not stopped yet"
+    if one.run.direct:
+        return f"may go on. Continue it with: {output.command_text(one.run)}"
+    return "is queued again: a worker continues it"
 
 
 def _ended(one: Acted) -> str:

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
 from onward.core.keys import SEPARATOR
-from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState
+from onward.core.model import ENDED, Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
     "claimed",
@@ -20,6 +20,7 @@ Event = Literal[
     "raised",
     "released",
     "suspended",
+    "retried",
     "paused",
     "diverged",
     "doubted",
@@ -36,6 +37,7 @@ TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
     "raised": (("running",), "failed"),
     "released": (("running",), "pending"),
     "suspended": (("running",), "waiting"),
+    "retried": (("running",), "waiting"),  # it failed as a whole, and will be attempted again
     "paused": (("running", "pending", "waiting"), "paused"),
     "diverged": (("running",), "stuck"),
     "doubted": (("running",), "stuck"),  # nobody knows whether an at-most-once step was executed
@@ -113,10 +115,15 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """The run ends with an error. `culprits` are the failed entries it came from."""
+    """The run ends with an error. `culprits` are the failed entries it came from.
+
+    With `again_at` it is attempted once more at that time: then `reopen`, entries of the culprits, are executed anew.
+    """
 
     error: str
     culprits: tuple[str, ...] = ()
+    again_at: float | None = None
+    reopen: tuple[Entry, ...] = ()
 
 
 class Released(NamedTuple):
@@ -125,6 +132,7 @@ class Released(NamedTuple):
     event: Literal["released", "paused", "cancelled", "diverged", "doubted", "suspended"]
     error: str | None = None
     wake_at: float | None = None
+    awaits: tuple[str, ...] = ()  # ids of runs whose end makes it due, too
 
 
 Fact = Started | Ended | Retried | Died | Beaten | Taken | Returned | Raised | Released
@@ -152,10 +160,16 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
             return _end(run, "returned", now, replace(run, result=value, error=None))
-        case Raised(error, culprits):
+        case Raised(error, culprits, None):
             return _end(run, "raised", now, replace(run, error=error), codec.encode(list(culprits)))
-        case Released(event, error, wake_at):
-            return _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+        case Raised(error, culprits, again_at, reopen):
+            later = replace(run, error=error, wake_at=again_at, attempt=run.attempt + 1)
+            change = _end(run, "retried", now, later, codec.encode(list(culprits)))
+            opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
+            return change._replace(entries=opened_again + change.entries)
+        case Released(event, error, wake_at, awaits):
+            change = _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+            return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
 
@@ -197,10 +211,26 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
+    single = after.single if state not in ENDED else freed(after.single, "end")
     after = replace(
-        after, state=state, owner=None, lease_until=None, request=request, stalls=0, updated_at=now
+        after,
+        state=state,
+        owner=None,
+        lease_until=None,
+        request=request,
+        stalls=0,
+        single=single,
+        updated_at=now,
     )
     return Change(run.no, run.fence, (mark,), after=after)
+
+
+def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
+    """What is left of a run's claim to be the only one of its key, once it has started or ended.
+
+    `start:…` is given up when the run is first claimed, `end:…` when it ends; any other is kept.
+    """
+    return None if single is not None and single.startswith(at + ":") else single
 
 
 # -- opening and claiming ---------------------------------------------------------------------------
@@ -220,6 +250,20 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
     )
     marks = (_mark(run, "submitted", now, run.args), _mark(leased, "claimed", now, codec.encode(owner)))
     return Change(0, 0, marks, after=leased, create=True)
+
+
+def submitted(run: Run, *, now: float) -> Change:
+    """A new run that any worker may claim: at once, or from `run.wake_at` on."""
+    waits = run.wake_at is not None and run.wake_at > now
+    queued = replace(
+        run,
+        state="waiting" if waits else "pending",
+        direct=False,
+        wake_at=run.wake_at if waits else None,
+        created_at=now,
+        updated_at=now,
+    )
+    return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
 
 
 def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
@@ -259,6 +303,7 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
+        single=freed(run.single, "start"),
         # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen.
         request="cancel" if run.request == "cancel" else None,
         error=None,
@@ -299,6 +344,8 @@ def acted(
         lease_until=None,
         request=None,
         stalls=0,
+        attempt=0 if event == "reset" else run.attempt,
+        single=run.single if state not in ENDED else freed(run.single, "end"),
         updated_at=now,
     )
     return Change(run.no, run.fence, (_mark(after, event, now, codec.encode(by)),), after=after, before=run)
@@ -353,6 +400,11 @@ def reopened(run: Run, entries: Sequence[Entry], *, now: float) -> Change:
 def forgotten(run: Run, *, by: str, now: float) -> Change:
     """A person says of a run that is cancelled already that its id is free for a new one."""
     return Change(run.no, run.fence, (_mark(run, "cancelled", now, codec.encode(by)),), before=run)
+
+
+def unkeyed(run: Run, *, now: float) -> Change:
+    """The time is over in which a run was to be the only one of its key."""
+    return Change(run.no, run.fence, after=replace(run, single=None, updated_at=now), before=run)
 
 
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:

@@ -11,6 +11,8 @@ from onward.core.errors import UsageError
 from onward.core.model import Entry
 
 SEPARATOR = " > "
+# What is in flight while a run's own function is executed; only kept of runs whose workers have died.
+WHOLE = "run/whole"
 # Between what a direct call is recognised by and the folder it belongs to, see `api.ground`: in no name.
 _GROUND = "\x1f"
 # Units under these are notes that onward makes for itself (where a sink's file stood, which number a file has). They

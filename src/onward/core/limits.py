@@ -34,6 +34,25 @@ FORK_S: Final = 5.0
 FULL_S: Final = 30.0
 # Pause between two tries while the disk is full.
 FULL_RETRY_S: Final = 0.25
+# A queued run that waits longer than this is given back, and is a row until its time has come; a shorter wait is waited
+# out in place, because giving back and claiming again costs two commits and a replay.
+SUSPEND_S: Final = 1.0
+# How often a worker looks for runs whose worker has died.
+TAKE_OVER_S: Final = 0.25
+# How often an idle worker, or who waits for a result, looks whether anybody has written to the journal.
+LOOK_S: Final = 0.01
+# Runs that one claim gets at most, and how much work a worker claims ahead of what it executes (seconds of it): a claim
+# costs a commit, and what is claimed ahead is kept from other workers.
+CLAIM_RUNS: Final = 500
+CLAIM_AHEAD_S: Final = 0.05
+# Runs that a worker executes at once, if nothing else is said.
+CONCURRENCY: Final = 10
+# How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
+DRAIN_S: Final = 25.0
+# Runs that are added in one transaction by start_many.
+START_RUNS: Final = 1_000
+TAGS: Final = 20
+
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
 BATCH_CHANGES: Final = 2_000
 # The WAL is checkpointed, off the commit path, beyond this many pages (16 MB); readers slow down in a long WAL.

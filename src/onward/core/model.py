@@ -47,6 +47,14 @@ class Run:
     counted_seq: int = -1
     created_at: float = 0.0
     updated_at: float = 0.0
+    # Of runs that workers execute (not `direct`):
+    queue: str = ""
+    priority: int = 0  # higher ones first
+    lane: str | None = None  # what a queue's limit per key counts it under
+    single: str | None = None  # no other run that is stored has it at the same time, see decide.freed
+    tags: str | None = None  # a JSON array of text
+    parent: str | None = None  # the id of the run that started it
+    attempt: int = 0  # how often it has failed as a whole
     no: int = 0  # the store's number for it; 0 before it is stored
 
 
@@ -110,6 +118,30 @@ class Change(NamedTuple):
     progress: Progress | None = None
     create: bool = False
     beside: tuple[Change, ...] = ()  # of other runs: written together with this one, or none of them
+    awaits: tuple[str, ...] = ()  # ids of runs: when the first of them has ended, this one is due
+
+
+class Claim(NamedTuple):
+    """A worker asks for up to `limit` runs of the queues that are ready: no delay, timer or limit is in their way.
+
+    `names` are the workflows that it knows; `queues` those that it serves, all of them if there are none.
+    """
+
+    owner: str
+    lease_s: float
+    names: tuple[str, ...]
+    queues: tuple[str, ...] = ()
+    limit: int = 1
+
+
+class Claimed(NamedTuple):
+    """What a Claim got: runs that are leased now, each with the number of its last entry.
+
+    `next_at`: when the next run that was seen waiting is due, by the store's clock; None if none is.
+    """
+
+    runs: tuple[tuple[Run, int], ...]
+    next_at: float | None = None
 
 
 class Applied(NamedTuple):
@@ -129,6 +161,9 @@ class Refused(NamedTuple):
 
 
 Answer = Applied | Refused
+# What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed.
+Order = Change | Claim
+Answered = Answer | Claimed
 
 
 class Owner(NamedTuple):
@@ -140,6 +175,17 @@ class Owner(NamedTuple):
     pid: int
     command: str
     started_at: float
+
+
+class WorkerRow(NamedTuple):
+    """A worker, as it describes itself: for people, and to tell what nobody works on."""
+
+    owner: str
+    names: tuple[str, ...]  # the workflows that it knows
+    queues: tuple[str, ...]  # those that it serves; all if there are none
+    concurrency: int
+    state: Literal["working", "draining"]
+    seen_at: float
 
 
 class ItemCounts(NamedTuple):

@@ -10,7 +10,7 @@ from onward.core.lazily import Lazily
 from onward.core.model import Answer, Change
 from onward.runtime import disk
 from onward.runtime.current import Here, reset_here, set_here
-from onward.runtime.effects import Call, Flow, Inspect, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
+from onward.runtime.effects import Call, Flow, Inspect, Join, Keep, Later, Look, Now, Outcome, Reconfirm, Wait
 from onward.runtime.engine import Engine
 from onward.runtime.outcomes import blame
 from onward.runtime.session import Session, Unit
@@ -105,6 +105,8 @@ def drive(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  
                         reply = engine.reconfirm(session)
                     case Inspect(files):
                         reply = disk.altered(files)
+                    case Look(run_id):
+                        reply = engine.store.run(run_id)
             except JournalError as error:
                 raise _broken(session, error) from error
     except StopIteration as stop:
@@ -113,7 +115,7 @@ def drive(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  
         raise _as_it_was(error) from error.__cause__
 
 
-async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
+async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  (one case an effect)
     """As `drive`, in the running event loop, which is never blocked."""
     reply: Any = None
     try:
@@ -137,6 +139,8 @@ async def drive_async(flow: Flow[T], engine: Engine, session: Session) -> T:
                         reply = await asyncio.to_thread(engine.reconfirm, session)
                     case Inspect(files):
                         reply = await asyncio.to_thread(disk.altered, files)
+                    case Look(run_id):
+                        reply = await asyncio.to_thread(engine.store.run, run_id)
             except JournalError as error:
                 raise _broken(session, error) from error
     except StopIteration as stop:

@@ -64,6 +64,12 @@ class Inspect(NamedTuple):
     files: Sequence[File]
 
 
+class Look(NamedTuple):
+    """The reply is the run of this id as it stands, or None."""
+
+    run_id: str
+
+
 class Outcome(NamedTuple):
     """How a Call went, and when it began and ended by the journal's clock."""
 
@@ -73,5 +79,5 @@ class Outcome(NamedTuple):
     ended_at: float
 
 
-Effect = Call | Keep | Later | Join | Wait | Now | Reconfirm | Inspect
+Effect = Call | Keep | Later | Join | Wait | Now | Reconfirm | Inspect | Look
 Flow = Generator[Effect, Any, T]

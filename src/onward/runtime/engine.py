@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from onward.core import limits
-from onward.core.decide import Past, claimed, may_claim, opened
+from onward.core.decide import Past, acted, claimed, may_claim, opened
 from onward.core.errors import JournalBroken, LeaseLost, RunConflict, Stopped
-from onward.core.keys import SEPARATOR
+from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import Applied, Begun, Change, Entry, Owner, Run
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
+from onward.runtime.served import Served
 from onward.runtime.session import Session
 from onward.storage import Store, host
 from onward.storage.committer import Committer
@@ -53,16 +54,16 @@ class Engine(Leases):
 
     def open(self, run: Run) -> Session | None:
         """Begin a new run and lease it; None if another open run of its identity came first."""
-        self._register()
-        safe_until = self._safe_until()
+        self.register()
+        safe_until = self.safe_until()
         change = opened(run, owner=self.owner, now=self.store.now(), lease_s=self.lease_s)
         return self._lease(change, safe_until)
 
     def claim(self, run: Run, reopen: Callable[[Run], Sequence[Entry]] = lambda run: ()) -> Session | None:
         """Lease an existing run; None if it is not to be had (somebody lives and holds it, or came first)."""
-        self._register()
+        self.register()
         self.committer.flush()  # what an earlier lease of ours still has on its way would make stale what is read here
-        safe_until, now = self._safe_until(), self.store.now()
+        safe_until, now = self.safe_until(), self.store.now()
         if not may_claim(run, now=now, owner_is_dead=self.is_dead(run)):
             return None
         # An outcome, if the last lease recorded any, stands among the first entries after its mark.
@@ -99,6 +100,24 @@ class Engine(Leases):
         # An owner registers before its first claim and unregisters when it holds nothing more.
         return self.store.owner(run.owner) is None or self.store.owner_is_dead(run.owner)
 
+    def is_gone(self, owner: str, lease_until: float) -> bool:
+        """Whether what `owner` holds may be taken over: its death is proven, or a lease of it is over."""
+        if owner == self.owner:
+            return False
+        store = self.store
+        return lease_until <= store.now() or store.owner(owner) is None or store.owner_is_dead(owner)
+
+    def grant_asleep(self, run_id: str) -> None:
+        """Do to a run that nobody holds what its holder was asked for, and has not heard in time."""
+        run = self.store.run(run_id)
+        if run is None or run.request is None or run.owner is not None:
+            return
+        change = acted(
+            run, "cancelled" if run.request == "cancel" else "paused", by="request", now=self.store.now()
+        )
+        if change is not None:
+            self.committer.commit(change)
+
     def held_here(self, run: Run) -> bool:
         """Whether the calling thread is the one that executes the run."""
         session = self.sessions.get(run.no)
@@ -127,8 +146,15 @@ class Engine(Leases):
     def _stored(self, run: Run, answer: Applied) -> Run:
         return replace(run, no=answer.run_no)
 
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served:
+        """A session on a queued run that this process has leased by a Claim."""
+        session = self._hold(run, last_seq, safe_until)
+        assert isinstance(session, Served), "only queued runs are claimed in batches"
+        return session
+
     def _hold(self, run: Run, last_seq: int, safe_until: float) -> Session:
-        session = Session(run, last_seq=last_seq, safe_until=safe_until, clock=self.clock)
+        make = Session if run.direct else Served
+        session = make(run, last_seq=last_seq, safe_until=safe_until, clock=self.clock)
         session.run_stalls = run.stalls
         if run.fence > 1:
             session.begun.update((b.key, b) for b in self.store.begun(run.no))
@@ -150,7 +176,8 @@ class Engine(Leases):
 
     # -- life -------------------------------------------------------------------------------------------------
 
-    def _register(self) -> None:
+    def register(self) -> None:
+        """Make this process known as a holder of leases."""
         with self._lock:  # two threads may begin their first runs at once
             if self._registered:
                 return
@@ -194,8 +221,9 @@ class Engine(Leases):
 
 def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
     """Units without those in whose body another one was in flight: a death is blamed on the one it happened in."""
-    around: set[str] = set()
-    for key in (b.key for b in begun if b.fence == fence):
+    begun = [b for b in begun if b.fence == fence]
+    around: set[str] = {WHOLE} if len(begun) > 1 else set()
+    for key in (b.key for b in begun):
         while SEPARATOR in key:
             key = key.rpartition(SEPARATOR)[0]
             around.add(key)

@@ -16,6 +16,11 @@ from onward.core.model import Answer, Applied, Change, Progress, Refused, Reques
 from onward.runtime.bell import Bell
 from onward.runtime.effects import Flow, Keep, Now, Reconfirm, Wait
 
+_HALTED: Final[dict[Request | None, str]] = {
+    "cancel": "cancelled",
+    "pause": "paused",
+    None: "given back, because its worker ends",
+}
 _GRANTED: Final[dict[Request | None, Literal["cancelled", "paused", "released"]]] = {
     "cancel": "cancelled",
     "pause": "paused",
@@ -35,6 +40,7 @@ class Lease:
         self.halting: Stopped | None = (
             None  # some of it was told to stop, and the journal has not heard of it yet
         )
+        self.draining = False  # whether this process gives its runs back, because it ends
         self.given_back = False  # whether the journal has heard how this lease ended
         self.over = False  # whether this process has let go of the run
         self.woken = Bell()
@@ -56,7 +62,7 @@ class Lease:
         while True:
             if self.unwinding is not None:
                 raise self.unwinding
-            if self.asked is not None:
+            if self.asked is not None or self.draining:
                 raise self.halt()
             if self.clock() < self.safe_until:
                 return
@@ -83,6 +89,12 @@ class Lease:
         cause.__cause__ = error
         return self.unwind(Stopped(sentence), cause=cause)
 
+    def drain(self) -> None:
+        """From now on nothing new begins, because this process ends: what is in flight is recorded, then it rests."""
+        self.draining = True
+        self.safe_until = float("-inf")  # so that whatever begins looks, and no renewal makes it sure again
+        self.woken.set()
+
     def halt(self) -> Stopped:
         """From now on nothing new begins, because the run was asked to stop; what is in flight is still recorded.
 
@@ -90,7 +102,7 @@ class Lease:
         all of them have come to rest, and nothing is recorded after it.
         """
         if self.halting is None:
-            event = "cancelled" if self.asked == "cancel" else "paused"
+            event = _HALTED[self.asked]
             self.halting = Stopped(f"run {self.run.id} was {event}")
             self.woken.set()
         return self.halting

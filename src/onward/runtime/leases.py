@@ -81,7 +81,7 @@ class Leases:
         with self._lock:
             if self.sessions.get(session.run.no) is session:
                 del self.sessions[session.run.no]
-        if not session.given_back and (session.unwinding is None or isinstance(session.unwinding, Stopped)):
+        if not session.given_back and not isinstance(session.unwinding, LeaseLost):
             self.owe(session.run)
         # Code that was left behind, such as a loop that nobody closed, must not write into what has ended.
         session.over = True
@@ -130,11 +130,12 @@ class Leases:
             held = dict(self.sessions)
         if not held:
             return
-        safe_until = self._safe_until()
+        safe_until = self.safe_until()
         ours = dict(self.store.renew(self.owner, self.store.now() + self.lease_s))
         for no, session in held.items():
             if no in ours:
-                session.safe_until = safe_until
+                if not session.draining:
+                    session.safe_until = safe_until
                 self._ask(session, ours[no])
             elif session.unwinding is None and self._was_taken(session.run):
                 session.unwind(LeaseLost(session.run.id, session.run.fence))
@@ -144,7 +145,8 @@ class Leases:
         stored = self.store.run(run.id)
         return stored is None or stored.fence != run.fence
 
-    def _safe_until(self) -> float:
+    def safe_until(self) -> float:
+        """Until when, by `clock`, a lease that is asked for now is certain to hold."""
         # From before the request is sent: the lease may have begun as early as that.
         return self.clock() + self.lease_s - limits.LEASE_MARGIN_S
 

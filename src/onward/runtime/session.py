@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from onward.core import codec, keys
 from onward.core.decide import Ended, Fact, Raised, Released, Retried, Returned, Started, Taken, decide
 from onward.core.errors import Diverged, NotRecordable, StepFailed, Stopped, Unwind
-from onward.core.keys import Scope
+from onward.core.keys import WHOLE, Scope
 from onward.core.lazily import Lazily
 from onward.core.model import Answer, Begun, Change, Entry, EntryKind, Progress
 from onward.core.retry import Policy, delay_s
@@ -51,6 +51,7 @@ class Session(Ledger):
     """What this process knows of a run that it leases, and what it does in it."""
 
     suspects: Suspects | None = None
+    side_by_side: int = 0  # gathers and maps whose branches are being executed
 
     def place(self, key: str = "", attempt: int = 1, inside_step: bool = False) -> Here:  # noqa: FBT001, FBT002
         if self.visited is not None:
@@ -83,9 +84,16 @@ class Session(Ledger):
 
     def take_turns(self) -> None:
         """Branches are about to begin side by side: those that a former lease died in take turns from now on."""
+        with self.lock:
+            self.side_by_side += 1
         keys = [b.key for b in list(self.begun.values()) if b.suspect or b.crashes]
         if keys and self.suspects is None:
             self.suspects = Suspects(keys)
+
+    def joined(self) -> None:
+        """The branches of one `take_turns` have come to rest."""
+        with self.lock:
+            self.side_by_side -= 1
 
     def in_turn(self, key: str, flow: Flow[T]) -> Flow[T]:
         """Go through `flow`, which executes a unit, when its turn has come."""
@@ -316,33 +324,40 @@ class Session(Ledger):
             try:
                 text = payload(outcome.value, None)
             except NotRecordable as refused:
-                yield from self._close(Raised(codec.encode_error(refused)))
+                yield from self.close(Raised(codec.encode_error(refused)))
                 raise
-            yield from self._close(Returned(text))
+            yield from self.close(Returned(text))
             return outcome.value
         if isinstance(error, Exception):
-            yield from self._close(Raised(codec.encode_error(error), culprits(error)))
+            yield from self.close(self.failure(error, (yield Now())))
         elif not isinstance(error, Unwind):
             yield from self.release()
         raise error
+
+    def failure(self, error: Exception, now: float) -> Raised:
+        """What an exception that leaves the run's function means for the run."""
+        return Raised(codec.encode_error(error), culprits(error))
 
     def release(self, error: str | None = None) -> Flow[None]:
         """Give the run back unfinished: the next matching call continues it."""
         if self.halting is not None and self.unwinding is None:
             yield from self.grant()
         if self.unwinding is None:
-            yield from self._close(Released("released", error))
+            yield from self.close(Released("released", error))
 
     def rest(self) -> Flow[None]:
         """Give the run back with nothing left to do for now: it waits for the next matching call."""
         if self.halting is not None and self.unwinding is None:
             yield from self.grant()
         if self.unwinding is None:
-            yield from self._close(Released("suspended"))
+            yield from self.close(Released("suspended"))
 
-    def _close(self, fact: Fact) -> Flow[None]:
+    def close(self, fact: Fact) -> Flow[None]:
+        """Record how this lease ends."""
         now: float = yield Now()
         change = decide(self.run, fact, now=now)
         change = change._replace(progress=Progress(self.done, self.total, self.last_seq))
+        if WHOLE in self.begun:
+            change = change._replace(ended=(WHOLE,))
         self.applied((yield Keep((change,))))
         self.given_back = True

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from onward.core.model import Answer, Begun, Change, Entry, Owner, Request, Run, RunState
+from onward.core.flow import Limits
+from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState, WorkerRow
 
 
 class Store(Protocol):
@@ -26,7 +27,7 @@ class Store(Protocol):
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         """Apply the changes in one transaction, in order, and return one answer each once it is durable.
 
         A change whose guard does not hold is answered `Refused` and leaves no trace; the others go through. Entries get
@@ -36,7 +37,14 @@ class Store(Protocol):
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
         request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
-        created_at of a run never change (but see `rename`); the number of a deleted run is never given again.
+        created_at, queue, lane and parent of a run never change (but see `rename`); the number of a deleted run is
+        never given again. Of the runs that have the same `single` at most one is stored; another is refused (`exists`).
+
+        A run whose change `awaits` others is due as soon as one of them has ended, even if that is the case already.
+
+        A Claim is answered `Claimed` and sees what stands before it: pending and due runs of the queues, by priority,
+        what has waited for its time before what never began, each in its order, as far as the queues' limits let
+        them through (`core.flow`). Each is leased as `core.decide.claimed` says. Two claims never get the same run.
 
         Raises JournalFull (nothing applied, may be repeated), JournalBusy (likewise), JournalBroken (nothing may be
         acknowledged any more), OutcomeUnknown.
@@ -156,6 +164,38 @@ class Store(Protocol):
 
     def begun(self, run_no: int) -> list[Begun]:
         """Units begun and without outcome, oldest first."""
+        ...
+
+    def single_run(self, single: str) -> Run | None:
+        """The run that has this `single`."""
+        ...
+
+    def queues(self) -> list[Limits]:
+        """Every queue that ever had a run or was given limits, by name."""
+        ...
+
+    def set_limits(self, limits: Limits) -> None:
+        """Set what a queue may do at once, for all claims from now on; the queue need not be there yet."""
+        ...
+
+    def announce(self, worker: WorkerRow) -> None:
+        """Make known what a worker knows and does; it is forgotten with its owner."""
+        ...
+
+    def workers(self) -> list[WorkerRow]:
+        """Those that have announced themselves, whoever was seen last first; some may be dead."""
+        ...
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        """(queue, workflow, how many, created_at of the oldest) of pending queued runs; counts at most so many."""
+        ...
+
+    def holders(self) -> list[tuple[str, float]]:
+        """Who executes queued runs, and when the first lease of each ends."""
+        ...
+
+    def runs_held(self, owner: str, *, limit: int) -> list[Run]:
+        """Queued runs that `owner` executes, or did when it died."""
         ...
 
     def owner(self, owner_id: str) -> Owner | None: ...

@@ -15,12 +15,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
 from onward.core.lazily import Lazily
-from onward.core.model import Answer, Change
+from onward.core.model import Answer, Answered, Change, Claim, Claimed, Order
 from onward.storage import Store
 from onward.storage.masked import Masked
 
@@ -35,10 +35,10 @@ class Ticket:
 
     __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify")
 
-    def __init__(self, changes: Sequence[Change], due: float = 0.0) -> None:
+    def __init__(self, changes: Sequence[Order], due: float = 0.0) -> None:
         self.changes = changes
         self.due = due
-        self.answers: list[Answer] | None = None
+        self.answers: list[Answered] | None = None
         self.error: BaseException | None = None
         self._gates: list[threading.Lock] = []  # one of each thread that waits
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -53,7 +53,7 @@ class Ticket:
         if self.error is not None:
             raise self.error
         assert self.answers is not None, "the ticket is not settled yet"
-        return self.answers
+        return cast("list[Answer]", self.answers)  # of changes: only `claim` queues anything else
 
     def wait(self) -> None:
         """Block until the ticket is settled. Any number of threads may wait for it."""
@@ -64,7 +64,7 @@ class Ticket:
         if not self.settled:
             gate.acquire()
 
-    def settle(self, answers: list[Answer] | None, error: BaseException | None) -> None:
+    def settle(self, answers: list[Answered] | None, error: BaseException | None) -> None:
         self.answers, self.error = answers, error
         for gate in self._gates:
             gate.release()
@@ -99,6 +99,13 @@ class Committer:
 
     def commit(self, *changes: Change) -> list[Answer]:
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
+        return cast("list[Answer]", self._commit(changes))
+
+    def claim(self, claim: Claim) -> Claimed:
+        """Block until the claim is answered and its leases are durable; what waits rides in the same transaction."""
+        return cast("Claimed", self._commit((claim,))[0])
+
+    def _commit(self, changes: Sequence[Order]) -> Sequence[Answered]:
         with Masked():
             ticket = None
             lead = False
@@ -214,7 +221,7 @@ class Committer:
         finally:
             self._step_down()
 
-    def _lead_alone(self, changes: Sequence[Change]) -> list[Answer] | Ticket:
+    def _lead_alone(self, changes: Sequence[Order]) -> list[Answered] | Ticket:
         """As `_lead` for a batch of one, whose caller is the leader: no ticket unless something goes wrong."""
         try:
             answers = self._store.commit(changes)
@@ -270,7 +277,7 @@ class Committer:
             )
         self._answer(batch, [], failure)
 
-    def _answer(self, batch: list[Ticket], answers: list[Answer], error: BaseException | None) -> None:
+    def _answer(self, batch: list[Ticket], answers: list[Answered], error: BaseException | None) -> None:
         calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         at = 0
         for ticket in batch:

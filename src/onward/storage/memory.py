@@ -10,24 +10,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from onward.core.errors import JournalError, JournalUnusable
+from onward.core.flow import Limits
 from onward.core.keys import SEPARATOR
 from onward.core.model import (
     CLOSED,
     ENDED,
     Answer,
+    Answered,
     Applied,
     Begun,
     Change,
+    Claim,
     Entry,
+    Order,
     Owner,
     Refused,
     Request,
     Run,
     RunState,
+    WorkerRow,
 )
-from onward.storage import guards
+from onward.storage import claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
+from onward.storage.memory_shelf import Shelf
 
 
 class _Rows:
@@ -68,7 +74,9 @@ class MemoryStore:
         self._identities: dict[str, list[int]] = {}
         self._open: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
+        self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
         self._unusable: JournalError | None = None
 
@@ -81,13 +89,22 @@ class MemoryStore:
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         self._refuse_if_unusable()
         with self._lock:
             self._version += 1
-            return [self._apply(change) for change in changes]
+            return [self._answer(order) for order in changes]
 
-    def _apply(self, change: Change) -> Answer:
+    def _alone(self, change: Change) -> Applied | Refused:
+        self._version += 1
+        return self._apply(change)
+
+    def _answer(self, order: Order) -> Answered:
+        if isinstance(order, Claim):
+            return claims.claim(self._shelf, order, self.now())
+        return self._apply(order)
+
+    def _apply(self, change: Change) -> Applied | Refused:
         rows, guard = self._new(change) if change.create else self._stored(change)
         refused = None if change.create else guards.refusal(change, guard)
         refused = refused or self._clash(change, rows)
@@ -99,6 +116,7 @@ class MemoryStore:
         self._write(change, rows, guard)
         for other in change.beside:
             self._apply(other)  # its guard holds, see above
+        self._shelf.changed(rows.run, change, self.now())
         return Applied(rows.run.no, len(rows.entries) - 1, rows.run.request)
 
     def _refused_beside(self, change: Change) -> Refused | None:
@@ -126,6 +144,9 @@ class MemoryStore:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
+        single = None if change.after is None else change.after.single
+        if single is not None and self._shelf.has_other(single, rows.run.no):
+            return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
         twice = next((key for at, key in enumerate(done) if key in rows.done or key in done[:at]), None)
         return None if twice is None else guards.recorded(twice)
@@ -175,6 +196,13 @@ class MemoryStore:
 
     def unregister(self, owner: str) -> None:
         self._owners.pop(owner, None)
+        self._workers.pop(owner, None)
+
+    def announce(self, worker: WorkerRow) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._workers[worker.owner] = worker
+            self._version += 1
 
     def delete(self, run_no: int) -> None:
         self._refuse_if_unusable()
@@ -188,17 +216,17 @@ class MemoryStore:
         change = Change(0, 0, tuple(entries), tuple(begun), after=run, create=True)
         with self._lock:
             if instead_of is None:
-                return self.commit((change,))[0]
+                return self._alone(change)
             refused = guards.refusal(
                 self._untouched(instead_of), self._stored(self._untouched(instead_of))[1]
             )
             if refused is not None:
                 return refused
             before = self._rows.pop(instead_of.no)
-            answer = self.commit((change,))[0]
+            answer = self._alone(change)
             if isinstance(answer, Refused):
                 self._rows[instead_of.no] = before
-                self._rows = dict(sorted(self._rows.items()))
+                self._in_order()
             return answer
 
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
@@ -207,7 +235,7 @@ class MemoryStore:
             other = self.open_run(identity)
             if run.direct and run.state not in CLOSED and other is not None and other.no != run.no:
                 return guards.exists(run)
-            answer = self.commit((self._untouched(run)._replace(entries=(mark,)),))[0]
+            answer = self._alone(self._untouched(run)._replace(entries=(mark,)))
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
                 rows.run = replace(rows.run, name=name, identity=identity, command=command)
@@ -219,7 +247,7 @@ class MemoryStore:
     def prune(self, run: Run, *, at_most: int) -> Answer:
         self._refuse_if_unusable()
         with self._lock:
-            answer = self.commit((self._untouched(run),))[0]
+            answer = self._alone(self._untouched(run))
             if isinstance(answer, Refused):
                 return answer
             rows = self._rows.pop(run.no)
@@ -229,8 +257,13 @@ class MemoryStore:
                 left.begun = rows.begun
                 for entry in kept:
                     left.add(entry)
-                self._rows = dict(sorted(self._rows.items()))
+                self._in_order()
             return answer._replace(seq=len(kept) - 1)
+
+    def _in_order(self) -> None:
+        rows = sorted(self._rows.items())
+        self._rows.clear()
+        self._rows.update(rows)
 
     def _untouched(self, run: Run) -> Change:
         """A change that writes nothing, and is refused if the run has changed since it was read."""
@@ -344,6 +377,38 @@ class MemoryStore:
 
     def ended_alive(self, owner_id: str) -> bool:
         return False
+
+    def single_run(self, single: str) -> Run | None:
+        return next((run for run in self._runs() if run.single == single), None)
+
+    def queues(self) -> list[Limits]:
+        return self._shelf.queues()
+
+    def set_limits(self, limits: Limits) -> None:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._shelf.limits[limits.name] = limits
+            self._version += 1
+
+    def workers(self) -> list[WorkerRow]:
+        return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        found: dict[tuple[str, str], list[float]] = {}
+        for run in reversed(self._runs()):
+            if not run.direct and run.state == "pending":
+                found.setdefault((run.queue, run.name), []).append(run.created_at)
+        return [(*at, len(times), min(times)) for at, times in sorted(found.items())]
+
+    def holders(self) -> list[tuple[str, float]]:
+        ends: dict[str, float] = {}
+        for run in self._runs():
+            if not run.direct and run.owner is not None and run.lease_until is not None:
+                ends[run.owner] = min(run.lease_until, ends.get(run.owner, run.lease_until))
+        return sorted(ends.items())
+
+    def runs_held(self, owner: str, *, limit: int) -> list[Run]:
+        return [run for run in reversed(self._runs()) if not run.direct and run.owner == owner][:limit]
 
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return [

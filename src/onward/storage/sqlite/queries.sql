@@ -49,14 +49,15 @@ DELETE FROM begun WHERE run = ? AND key = ?
 
 -- name: add_run
 INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls,
-    leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
+    single, tags, parent, attempt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: set_run
--- Not id, kind, name, identity, direct and created_at: what a run is never changes.
+-- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes.
 UPDATE run SET state = ?, fence = ?, owner = ?, lease_until = ?, wake_at = ?, request = ?, stalls = ?,
     leased_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
-    updated_at = ?
+    updated_at = ?, priority = ?, single = ?, tags = ?, attempt = ?
 WHERE no = ?
 
 -- name: set_progress
@@ -93,34 +94,40 @@ BEGIN
 
 -- name: run
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run WHERE id = ?
 
 -- name: open_run
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run WHERE identity = ? AND direct = 1 AND state NOT IN ('done', 'cancelled')
 
 -- name: latest_run
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run WHERE identity = ? ORDER BY no DESC LIMIT 1
 
 -- name: runs
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run WHERE no < ?1 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_in_state
 -- One state at a time, so that the index gives the order and a million done runs cost nothing.
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run WHERE state = ?3 AND no < ?1 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_named
 -- ?4: states as a JSON array, or null for all.
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, no
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM run INDEXED BY run_name
 WHERE name = ?3 AND no < ?1 AND (?4 IS NULL OR state IN (SELECT value FROM json_each(?4)))
 ORDER BY no DESC LIMIT ?2
@@ -228,3 +235,92 @@ FROM entry JOIN run ON run.no = entry.run ORDER BY entry.run, entry.seq
 -- name: odd_leases
 SELECT id, state, owner, lease_until FROM run
 WHERE (owner IS NULL) <> (lease_until IS NULL) OR (owner IS NOT NULL AND state IN ('done', 'failed', 'cancelled'))
+
+-- name: queues
+SELECT name, paused, concurrency, per_key, rate, window_s FROM queue ORDER BY name
+
+-- name: add_queue
+INSERT OR IGNORE INTO queue (name) VALUES (?)
+
+-- name: set_limits
+INSERT OR REPLACE INTO queue (name, paused, concurrency, per_key, rate, window_s) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: ready
+SELECT no, priority, lane FROM run INDEXED BY run_ready
+WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 ORDER BY priority DESC, no LIMIT ?3
+
+-- name: due
+SELECT no, priority, lane, wake_at FROM run INDEXED BY run_due
+WHERE direct = 0 AND state = 'waiting' AND wake_at IS NOT NULL AND queue = ?1 AND name = ?2 AND wake_at <= ?3
+ORDER BY wake_at, no LIMIT ?4
+
+-- name: next_due
+SELECT min(wake_at) FROM run INDEXED BY run_due
+WHERE direct = 0 AND state = 'waiting' AND wake_at IS NOT NULL AND queue = ?1 AND name = ?2
+
+-- name: busy
+SELECT count(*) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND queue = ?
+
+-- name: busy_lanes
+SELECT lane, count(*) FROM run INDEXED BY run_busy
+WHERE direct = 0 AND state = 'running' AND queue = ? AND lane IS NOT NULL GROUP BY lane
+
+-- name: starts
+SELECT count(*) FROM start WHERE queue = ?1 AND at > ?2
+
+-- name: add_start
+INSERT OR IGNORE INTO start (queue, at, run) VALUES (?, ?, ?)
+
+-- name: forget_starts
+DELETE FROM start WHERE queue = ?1 AND at <= ?2
+
+-- name: run_numbered
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run WHERE no = ?
+
+-- name: single_run
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run WHERE single = ?
+
+-- name: holders
+-- Who executes queued runs, and when the first lease of each ends.
+SELECT owner, min(lease_until) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' GROUP BY owner
+
+-- name: runs_held
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run INDEXED BY run_owner WHERE owner = ? AND direct = 0 AND state = 'running' LIMIT ?
+
+-- name: set_worker
+INSERT OR REPLACE INTO worker (owner, names, queues, concurrency, state, seen_at) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: workers
+SELECT owner, names, queues, concurrency, state, seen_at FROM worker ORDER BY seen_at DESC, owner
+
+-- name: delete_worker
+DELETE FROM worker WHERE owner = ?
+
+-- name: waiting_names
+-- What waits in the queues, by workflow: how many runs, up to a bound, and since when the oldest one.
+SELECT queue, name, count(*), min(created_at) FROM (
+    SELECT queue, name, created_at FROM run INDEXED BY run_ready WHERE direct = 0 AND state = 'pending' LIMIT ?1)
+GROUP BY queue, name
+
+-- name: add_waiter
+-- Nothing where the awaited run has ended, or was removed: then this one is due at once.
+INSERT OR IGNORE INTO waiter (awaited, run)
+SELECT ?1, ?2 FROM run WHERE id = ?1 AND state NOT IN ('done', 'failed', 'cancelled')
+
+-- name: end_waiters
+DELETE FROM waiter WHERE awaited = ? RETURNING run
+
+-- name: drop_waiters
+DELETE FROM waiter WHERE run = ?
+
+-- name: wake
+UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state = 'waiting' AND (wake_at IS NULL OR wake_at > ?2)

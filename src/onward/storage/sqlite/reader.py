@@ -12,7 +12,8 @@ from typing import Any, Final
 import apsw
 
 from onward.core.errors import JournalError
-from onward.core.model import Begun, Entry, Owner, Request, Run, RunState
+from onward.core.flow import Limits
+from onward.core.model import Begun, Entry, Owner, Request, Run, RunState, WorkerRow
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
@@ -85,7 +86,7 @@ class Reader:
             rows = rows[:limit] if limit >= 0 else rows
         else:
             rows = self._rows("runs", *page)
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     # -- entries --------------------------------------------------------------------------------------
 
@@ -139,6 +140,27 @@ class Reader:
     def ended_alive(self, owner_id: str) -> bool:
         return self._owners.ended_alive(owner_id)
 
+    def single_run(self, single: str) -> Run | None:
+        return _only(self._rows("single_run", single))
+
+    def queues(self) -> list[Limits]:
+        return [Limits(name, bool(paused), *rest) for name, paused, *rest in self._rows("queues")]
+
+    def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(owner, tuple(json.loads(names)), tuple(json.loads(queues)), *rest)
+            for owner, names, queues, *rest in self._rows("workers")
+        ]
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        return self._rows("waiting_names", at_most)
+
+    def holders(self) -> list[tuple[str, float]]:
+        return self._rows("holders")
+
+    def runs_held(self, owner: str, *, limit: int) -> list[Run]:
+        return [run_of(row) for row in self._rows("runs_held", owner, limit)]
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return self._rows("requests", owner)
 
@@ -177,7 +199,7 @@ class Reader:
             yield checks.odd_lease(run_id, state, owner, lease_until)
 
 
-def _run(row: Row) -> Run:
+def run_of(row: Row) -> Run:
     run = Run(*row)
     # SQLite knows no booleans.
     object.__setattr__(run, "direct", bool(run.direct))
@@ -190,4 +212,4 @@ def _text(value: Any) -> Any:
 
 
 def _only(rows: list[Row]) -> Run | None:
-    return _run(rows[0]) if rows else None
+    return run_of(rows[0]) if rows else None

@@ -6,6 +6,7 @@ how rows are read in `reader`. This file owns the connections, the life of the s
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -18,7 +19,8 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
-from onward.core.model import Answer, Applied, Change, Owner, Request
+from onward.core.flow import Limits
+from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
@@ -111,7 +113,7 @@ class SqliteStore(Upkeep):
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         self._refuse_if_unusable()
         with self._writing:
             try:
@@ -123,7 +125,7 @@ class SqliteStore(Upkeep):
             finally:
                 self._end()
 
-    def _commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def _commit(self, changes: Sequence[Order]) -> list[Answered]:
         if len(changes) == 1:
             row = self._straight.row(changes[0])
             if row is not None and (answers := self._commit_straight(row)) is not None:
@@ -131,15 +133,15 @@ class SqliteStore(Upkeep):
         writer = self._writer
         writer.execute(_SQL["begin"])
         try:
-            transaction = Transaction(writer, _SQL)
+            transaction = Transaction(writer, _SQL, self._clock)
             transaction.look_ahead(changes)
-            answers = [transaction.apply(change) for change in changes]
+            answers = [transaction.answer(order) for order in changes]
             transaction.flush()
             batch = Batch(answers, transaction.found, transaction.left)
         except (Clash, *UNWRITABLE):
             writer.execute(_SQL["rollback"])
             writer.execute(_SQL["begin"])
-            batch = one_by_one(writer, _SQL, changes)
+            batch = one_by_one(writer, _SQL, changes, self._clock)
         try:
             writer.execute(_SQL["commit"])
         except apsw.BusyError:
@@ -150,7 +152,7 @@ class SqliteStore(Upkeep):
         self._straight.learn(batch.left)
         return batch.answers
 
-    def _commit_straight(self, row: Row) -> list[Answer] | None:
+    def _commit_straight(self, row: Row) -> list[Answered] | None:
         try:
             return [Applied(row[0], row[1], None)] if self._straight.insert(self._writer, row) else None
         except apsw.BusyError:
@@ -201,9 +203,18 @@ class SqliteStore(Upkeep):
         with self._transaction() as writer:
             return bool(writer.execute(_SQL["request"], (run_no, request)).fetchall())
 
+    def set_limits(self, limits: Limits) -> None:
+        with self._transaction() as writer:
+            writer.execute(_SQL["set_limits"], tuple(limits))
+
+    def announce(self, worker: WorkerRow) -> None:
+        owner, names, queues, *rest = worker
+        with self._transaction() as writer:
+            writer.execute(_SQL["set_worker"], (owner, json.dumps(names), json.dumps(queues), *rest))
+
     def delete(self, run_no: int) -> None:
         with self._transaction() as writer:
-            for statement in ("delete_entries", "delete_begun", "delete_run"):
+            for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run"):
                 writer.execute(_SQL[statement], (run_no,))
 
     # -- owners -------------------------------------------------------------------------------------
@@ -217,6 +228,7 @@ class SqliteStore(Upkeep):
     def unregister(self, owner: str) -> None:
         with self._transaction() as writer:
             writer.execute(_SQL["delete_owner"], (owner,))
+            writer.execute(_SQL["delete_worker"], (owner,))
         self._owners.let_go(owner)
 
     def owner_is_dead(self, owner_id: str) -> bool:

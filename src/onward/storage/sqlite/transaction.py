@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import apsw
 
-from onward.core.model import Answer, Applied, Begun, Change, Refused, Run
-from onward.storage import guards
+from onward.core.model import ENDED, Answered, Applied, Begun, Change, Claim, Order, Refused, Run
+from onward.storage import claims, guards
 from onward.storage.guards import Guard
+from onward.storage.sqlite.shelf import Shelf
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 # What a value does that no journal can hold: half a surrogate pair, a number beyond 64 bits, text beyond 1 GB.
@@ -33,25 +34,33 @@ class Clash(Exception):
 class Transaction:
     """The changes of one batch, on a connection that has begun a transaction."""
 
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
-        self._connection, self._sql = connection, sql
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]) -> None:
+        self._connection, self._sql, self._now = connection, sql, now
         self._execute = connection.execute
         self.found: dict[int, Guard] = {}  # as stored when first seen
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
+        self._queues: set[str] = set()  # that are known to be there
 
-    def look_ahead(self, changes: Sequence[Change]) -> None:
+    def look_ahead(self, orders: Sequence[Order]) -> None:
         """Read the guards of all runs that the changes are for: in one call, at a third of what one call each costs."""
-        numbers = {change.run_no for change in changes}
+        numbers = {order.run_no for order in orders if type(order) is Change}
         if len(numbers) > 1:
             rows = self._connection.executemany(self._sql["guards"], [(no,) for no in numbers])
             self.found.update((row[0], Guard._make(row[1:])) for row in rows)
             self.left.update(self.found)
 
-    def apply(self, change: Change) -> Answer:
+    def answer(self, order: Order) -> Answered:
+        """Apply a change, or claim runs."""
+        if type(order) is Claim:
+            return claims.claim(Shelf(self._connection, self._sql, self), order, self._now())
+        assert type(order) is Change
+        return self.apply(order)
+
+    def apply(self, change: Change) -> Applied | Refused:
         """Check the change's guard and collect its rows. A refusal leaves no trace."""
-        no, guard = self._create(change) if change.create else (change.run_no, self._guard(change.run_no))
+        no, guard = self._create(change) if change.create else (change.run_no, self.guard(change.run_no))
         if isinstance(guard, Refused):
             return guard
         if not change.create:
@@ -67,6 +76,8 @@ class Transaction:
             self._entries.append((no, seq, *entry[:11]))
         self._units(no, change)
         self.left[no] = guard = self._row(no, change, guard, seq)
+        if change.awaits:
+            self._wait(no, change)
         for other in change.beside:
             self.apply(other)  # its guard holds, see above
         return Applied(no, seq, guard.request)
@@ -86,7 +97,8 @@ class Transaction:
 
     # -- one change -------------------------------------------------------------------------------------
 
-    def _guard(self, no: int) -> Guard | None:
+    def guard(self, no: int) -> Guard | None:
+        """What decides about changes of this run, as the batch so far leaves it."""
         guard = self.left.get(no)
         if guard is None:
             for row in self._execute(self._sql["guard"], (no,)):
@@ -96,7 +108,7 @@ class Transaction:
     def _refused_beside(self, change: Change) -> Refused | None:
         """Why one of the changes beside may not be written; then none of them is."""
         for other in change.beside:
-            refused = guards.refusal(other, self._guard(other.run_no))
+            refused = guards.refusal(other, self.guard(other.run_no))
             if refused is not None:
                 return refused._replace(run_no=other.run_no)
         return None
@@ -108,7 +120,11 @@ class Transaction:
             self._execute(self._sql["add_run"], _new(run))
         except apsw.ConstraintError as problem:
             raise _clash(problem, guards.exists(run)) from problem
-        return self._connection.last_insert_rowid(), guards.written(run, -1)
+        no = self._connection.last_insert_rowid()
+        if not run.direct and run.queue not in self._queues:
+            self._execute(self._sql["add_queue"], (run.queue,))
+            self._queues.add(run.queue)
+        return no, guards.written(run, -1)
 
     def _row(self, no: int, change: Change, guard: Guard, seq: int) -> Guard:
         """Write what the change does to the run's row, which for most changes is nothing."""
@@ -119,12 +135,26 @@ class Transaction:
             except apsw.ConstraintError as problem:
                 raise _clash(problem, guards.exists(run)) from problem
             guard = guards.written(run, seq)
+            if run.state in ENDED:
+                self._wake_waiters(run)
         elif seq != guard.seq:
             guard = Guard(guard.fence, guard.request, guard.owner, guard.lease_until, guard.state, seq)
         if change.progress is not None:
             done, total, counted = change.progress
             self._execute(self._sql["set_progress"], (done, total, counted, no))
         return guard
+
+    # -- runs that wait for others ------------------------------------------------------------------------
+
+    def _wait(self, no: int, change: Change) -> None:
+        for awaited in change.awaits:
+            self._execute(self._sql["add_waiter"], (awaited, no))
+            if self._connection.changes() == 0:  # it has ended
+                self._execute(self._sql["wake"], (no, self._now()))
+
+    def _wake_waiters(self, run: Run) -> None:
+        for (no,) in self._execute(self._sql["end_waiters"], (run.id,)).fetchall():
+            self._execute(self._sql["wake"], (no, self._now()))
 
     # -- units in flight ----------------------------------------------------------------------------------
 
@@ -169,9 +199,11 @@ class Straight:
         """Something went wrong: what is stored must be read again."""
         self._last.clear()
 
-    def row(self, change: Change) -> Row | None:
+    def row(self, change: Order) -> Row | None:
         """The values of the statement, or None for a change that cannot go straight."""
-        no, fence, entries, begun, ended, after, before, progress, create, beside = change
+        if type(change) is not Change:
+            return None
+        no, fence, entries, begun, ended, after, before, progress, create, beside, _ = change
         if len(entries) != 1 or begun or ended or create or beside:
             return None
         if after is not None or before is not None or progress is not None:
@@ -193,14 +225,16 @@ class Straight:
         return True
 
 
-def one_by_one(connection: apsw.Connection, sql: Mapping[str, str], changes: Sequence[Change]) -> Batch:
+def one_by_one(
+    connection: apsw.Connection, sql: Mapping[str, str], orders: Sequence[Order], now: Callable[[], float]
+) -> Batch:
     """Apply the changes so that each stands or falls alone: the slow way, after the batch as a whole has failed."""
     batch = Batch([], {}, {})
-    for change in changes:
+    for order in orders:
         connection.execute(sql["savepoint"])
-        alone = Transaction(connection, sql)
+        alone = Transaction(connection, sql, now)
         try:
-            answer = alone.apply(change)
+            answer = alone.answer(order)
             alone.flush()
         except Clash as clash:
             answer = clash.refused
@@ -219,7 +253,7 @@ def one_by_one(connection: apsw.Connection, sql: Mapping[str, str], changes: Seq
 class Batch:
     """What a transaction answers, and by what one can tell afterwards whether it was committed."""
 
-    def __init__(self, answers: list[Answer], found: dict[int, Guard], left: dict[int, Guard]) -> None:
+    def __init__(self, answers: list[Answered], found: dict[int, Guard], left: dict[int, Guard]) -> None:
         self.answers, self.found, self.left = answers, found, left
 
     def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
@@ -241,7 +275,7 @@ class Inserted:
 
     def __init__(self, row: Row) -> None:
         self._no, self._seq, self._fence = row[0], row[1], row[-1]
-        self.answers: list[Answer] = [Applied(self._no, self._seq, None)]
+        self.answers: list[Answered] = [Applied(self._no, self._seq, None)]
 
     def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
         row = guard_of(self._no)
@@ -260,12 +294,14 @@ def _new(run: Run) -> Row:
     return (
         run.id, run.kind, run.name, run.identity, run.args, run.direct, run.state, run.fence, run.owner,
         run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq, run.result, run.error, run.command,
-        run.total, run.done, run.counted_seq, run.created_at, run.updated_at,
+        run.total, run.done, run.counted_seq, run.created_at, run.updated_at, run.queue, run.priority, run.lane,
+        run.single, run.tags, run.parent, run.attempt,
     )  # fmt: skip
 
 
 def _mutable(run: Run, no: int) -> Row:
     return (
         run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
-        run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at, no,
+        run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at,
+        run.priority, run.single, run.tags, run.attempt, no,
     )  # fmt: skip

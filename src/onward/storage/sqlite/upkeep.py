@@ -37,6 +37,10 @@ class Upkeep(Reader):
     def _transaction(self) -> AbstractContextManager[apsw.Connection]:
         """A write transaction: committed at the end, taken back on any exception."""
 
+    @abstractmethod
+    def now(self) -> float:
+        """The store's clock."""
+
     # -- whole runs -----------------------------------------------------------------------------------
 
     def add_run(
@@ -46,7 +50,7 @@ class Upkeep(Reader):
             with self._transaction() as writer:
                 if instead_of is not None:
                     self._remove_all(writer, instead_of)
-                transaction = Transaction(writer, self._sql)
+                transaction = Transaction(writer, self._sql, self.now)
                 answer = transaction.apply(Change(0, 0, begun=tuple(begun), after=run, create=True))
                 transaction.flush()
                 assert isinstance(answer, Applied), "a run that cannot be created is a Clash"
@@ -59,16 +63,16 @@ class Upkeep(Reader):
             return guards.unwritable(problem)
 
     def _remove_all(self, writer: apsw.Connection, run: Run) -> None:
-        answer = Transaction(writer, self._sql).apply(Change(run.no, run.fence, before=run))
+        answer = Transaction(writer, self._sql, self.now).apply(Change(run.no, run.fence, before=run))
         if isinstance(answer, Refused):
             raise Clash(answer)
-        for statement in ("delete_entries", "delete_begun", "delete_run"):
+        for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run"):
             writer.execute(self._sql[statement], (run.no,))
 
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         try:
             with self._transaction() as writer:
-                transaction = Transaction(writer, self._sql)
+                transaction = Transaction(writer, self._sql, self.now)
                 answer = transaction.apply(Change(run.no, run.fence, (mark,), before=run))
                 if isinstance(answer, Refused):
                     raise Clash(answer)
@@ -84,14 +88,14 @@ class Upkeep(Reader):
     def prune(self, run: Run, *, at_most: int) -> Answer:
         try:
             with self._transaction() as writer:
-                answer = Transaction(writer, self._sql).apply(Change(run.no, run.fence, before=run))
+                answer = Transaction(writer, self._sql, self.now).apply(Change(run.no, run.fence, before=run))
                 if isinstance(answer, Refused):
                     raise Clash(answer)
                 left = max(-1, answer.seq - at_most)
                 # From the end: what is left stays numbered from 0, should this never be finished.
                 writer.execute(self._sql["delete_latest"], (run.no, left))
                 if left < 0:
-                    for statement in ("delete_begun", "delete_run"):
+                    for statement in ("delete_begun", "drop_waiters", "delete_run"):
                         writer.execute(self._sql[statement], (run.no,))
                 return answer._replace(seq=left)
         except Clash as clash:
