@@ -5,7 +5,7 @@ What a claim may take is decided in `core.flow`, what it changes in `core.decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from onward.core.decide import Past, claimed
@@ -13,7 +13,7 @@ from onward.core.flow import Candidate, Limits, in_order, pick, room
 from onward.core.model import Applied, Change, Claim, Claimed, Run
 
 # Candidates looked at for each place to be filled in a queue whose limits may pass some of them over.
-_PASSED_OVER: Final = 20
+PASSED_OVER: Final = 20
 
 
 class Shelf(Protocol):
@@ -41,8 +41,8 @@ class Shelf(Protocol):
         """How many runs have begun after `since`; earlier ones may be forgotten."""
         ...
 
-    def take(self, no: int) -> tuple[Run, int]:
-        """A run as it stands, and the number of its last entry."""
+    def take(self, numbers: Sequence[int]) -> Iterable[tuple[Run, int]]:
+        """Runs as they stand, each with the number of its last entry."""
         ...
 
     def write(self, change: Change) -> Applied: ...
@@ -62,9 +62,9 @@ def claim(shelf: Shelf, order: Claim, now: float) -> Claimed:
         next_at = _earliest(next_at, _next_at(shelf, queue, order, now))
     by_no = {one.no: queue for one, queue in found}
     runs = []
-    for one in in_order(one for one, _ in found)[: order.limit]:
-        run, last_seq = shelf.take(one.no)
-        queue = by_no[one.no]
+    chosen = [one.no for one in in_order(one for one, _ in found)[: order.limit]]
+    for run, last_seq in shelf.take(chosen):
+        queue = by_no[run.no]
         if queue.rate is not None and run.fence == 0:
             shelf.note_start(queue.name, now, run.no)
         runs.append(_leased(shelf, run, last_seq, order, now))
@@ -80,7 +80,7 @@ def _leased(shelf: Shelf, run: Run, last_seq: int, order: Claim, now: float) -> 
 
 def _fitting(shelf: Shelf, queue: Limits, order: Claim, now: float) -> list[Candidate]:
     """Candidates of one queue that its limits let through, in their order."""
-    looked_at = order.limit if queue.is_free else order.limit * _PASSED_OVER
+    looked_at = order.limit if queue.is_free else order.limit * PASSED_OVER
     found: list[Candidate] = []
     for name in order.names:
         found += shelf.due(queue.name, name, now, looked_at)

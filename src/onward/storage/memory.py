@@ -475,5 +475,8 @@ def _merged(stored: Run, after: Run) -> Run:
         identity=stored.identity,
         direct=stored.direct,
         created_at=stored.created_at,
+        queue=stored.queue,
+        lane=stored.lane,
+        parent=stored.parent,
         no=stored.no,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -94,9 +94,8 @@ class Shelf:
         self._starts[queue] = [at for at in self._starts.get(queue, ()) if at > since]
         return len(self._starts[queue])
 
-    def take(self, no: int) -> tuple[Run, int]:
-        rows = self._rows[no]
-        return rows.run, len(rows.entries) - 1
+    def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
+        return [(self._rows[no].run, len(self._rows[no].entries) - 1) for no in numbers]
 
     def write(self, change: Change) -> Applied:
         answer = self._apply(change)

@@ -10,9 +10,6 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-
 _INT8, _FLOAT8, _TEXT, _BYTEA, _BOOL = 20, 701, 25, 17, 16
 _HEAD: Final = struct.Struct(">iiiii")  # dimensions, whether there are nulls, type, length, first index
 _EMPTY: Final = struct.Struct(">iii")
@@ -27,15 +24,6 @@ class Packed:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-
-
-class PackedDumper(Dumper):
-    """Hands it to the driver as it is; the statement says what type it is."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: Packed) -> bytes:
-        return obj.data
 
 
 def ints(values: Sequence[int | None]) -> Packed:

@@ -88,7 +88,7 @@ class Connector:
             elif not self._durable:
                 link.script("process_durable")
         elif self._durable and weak:
-            link.settings = (*link.settings, ("durable_here", ()))
+            link.settings = (*link.settings, "durable_here")
         self._clock.measured(lambda: float(link.ask("clock")[0][0]))
 
     def patiently(self, until: float, given_up: Callable[[], bool] = lambda: False) -> Link:

@@ -7,28 +7,23 @@ round trip. Every call raises Lost when the connection has gone, and closes it.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import pq
-from psycopg.errors import error_from_result
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.adapt import Transformer
 
 from onward.core import limits
-from onward.storage.postgres import watchdog
-from onward.storage.postgres.arrays import Packed, PackedDumper
 from onward.storage.postgres.failures import Lost, first_line, is_lost
+from onward.storage.postgres.wire import Query, TooLate, Wire, error_of, packed
 
 Row = tuple[Any, ...]
 Step = tuple[str, Sequence[object]]
 
-_COMMAND_OK: Final = pq.ExecStatus.COMMAND_OK
-_OK: Final = pq.ConnStatus.OK
+_IDLE: Final = pq.TransactionStatus.IDLE
 # Sessions that a forked child has of its parent, kept from the garbage collector.
 _abandoned: Final[list[psycopg.Connection[Row]]] = []
 
@@ -40,59 +35,23 @@ class Link:
         self, connection: psycopg.Connection[Row], sql: Mapping[str, str], *, call_s: float = limits.CALL_S
     ) -> None:
         self._connection, self._sql, self.call_s = connection, sql, call_s
+        self._pg = connection.pgconn
+        self._wire = Wire(self._pg)
         self.direct = False  # until it is known: what works through a pooler works without one
-        self.settings: tuple[Step, ...] = (("safe_path", ()), ("safe_limits", ()))
-        self.due = math.inf
-        self.was_cut = False
+        self.settings: tuple[str, ...] = ("safe_path", "safe_limits")
         self._within = False  # in a transaction of several calls
-        self._prepared: set[str] = set()
-        connection.prepare_threshold = None
-        connection.adapters.register_dumper(Packed, PackedDumper)
-        connection.adapters.register_dumper(int, Int8BinaryDumper)
-        # A descriptor of our own: the driver closes its own when it likes, and that number may be given again.
-        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-        watchdog.watch(self)
 
     # -- life -------------------------------------------------------------------------------------------
 
     @property
     def backend_pid(self) -> int:
         """What the other side says its process is; a pooler says something else than the server."""
-        return self._connection.pgconn.backend_pid
+        return self._pg.backend_pid
 
     def is_ours(self, setting: str) -> None:
         """The session is known to be nobody else's: set it up."""
         self.direct, self.settings = True, ()
-        self._connection.prepare_threshold = 0
         self.script(setting)
-
-    def cut(self) -> None:
-        """End a call that takes too long; called by the watchdog."""
-        self.was_cut, self.due = True, math.inf
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it has gone by itself
-            pass
-
-    def close(self) -> None:
-        self.due = math.inf
-        # Not a word to a server that does not listen: closing would wait for room in the socket's buffer.
-        if self.was_cut or self._connection.pgconn.status != _OK:
-            self.cut()
-        self._connection.close()
-        self._socket.close()
-
-    def abandon(self) -> None:
-        """In a forked child: let go of the parent's session without a word to the server.
-
-        The descriptors are closed, so that the server sees the parent's death, whatever becomes of the child.
-        """
-        _abandoned.append(self._connection)
-        for descriptor in (self._socket.detach(), self._connection.fileno()):
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue
 
     @property
     def closed(self) -> bool:
@@ -101,8 +60,23 @@ class Link:
     @property
     def usable(self) -> bool:
         """Not known to be gone, and in no transaction."""
-        status = self._connection.pgconn.transaction_status
-        return not self._connection.closed and status == pq.TransactionStatus.IDLE
+        return not self._connection.closed and self._pg.transaction_status == _IDLE
+
+    def close(self) -> None:
+        self._within = False
+        if not self._connection.closed and self._pg.transaction_status != _IDLE:
+            # Not a word to a server that does not listen: saying goodbye would wait for room in the socket's buffer.
+            _shut(self._pg.socket)
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's session without a word to the server.
+
+        The descriptor is closed, so that the server sees the parent's death, whatever becomes of the child.
+        """
+        _abandoned.append(self._connection)
+        if not self._connection.closed:
+            os.close(self._pg.socket)
 
     # -- asking -----------------------------------------------------------------------------------------
 
@@ -111,63 +85,67 @@ class Link:
         self.run_script(self._sql[name])
 
     def run_script(self, text: str) -> None:
-        self._timed()
-        self._checked(self._connection.pgconn.exec_(text.encode()))
+        try:
+            self._wire.script(text.encode(), self.call_s)
+        except BaseException as problem:
+            raise self._failed(problem) from problem
+
+    def alone(self, name: str) -> None:
+        """One statement that may be in no transaction, whatever stands in between."""
+        self._exchange([(name, ())])
 
     def ask(self, name: str, *values: object) -> list[Row]:
         """One statement and its rows: a transaction of its own, unless one was begun."""
         if self.direct or self._within:
-            self._timed()
-            try:
-                cursor = self._sent(name, values)
-                rows = cursor.fetchall() if cursor.description is not None else []
-            except BaseException as problem:
-                raise self._failed(problem) from problem
-            self.due = math.inf
-            return rows
+            return self._rows(self._exchange([(name, values)])[0])
         return self.all(("begin", ()), (name, values), ("commit", ()))[1]
-
-    def alone(self, name: str) -> None:
-        """One statement that may be in no transaction, whatever stands in between."""
-        self._timed()
-        self._checked(self._connection.pgconn.exec_params(self._sql[name].encode(), None))
 
     def all(self, *steps: Step) -> list[list[Row]]:
         """Several statements in one round trip, each with its rows. If one fails, those after it are not executed.
 
         A `begin` among them begins a transaction that lasts over calls, until one of them ends it.
         """
-        self._timed()
-        cursors: list[psycopg.RawCursor[Row]] = []
-        try:
-            with self._connection.pipeline():
-                for name, values in steps:
-                    cursors.append(self._sent(name, values))
-                    if name.startswith("begin"):
-                        self._within = True
-                        for setting, nothing in self.settings:
-                            self._sent(setting, nothing)
-            rows = [[] if c.description is None else c.fetchall() for c in cursors]
-        except BaseException as problem:
-            raise self._failed(problem) from problem
-        self.due = math.inf
-        if steps[-1][0] in ("commit", "rollback"):
+        every: list[Step] = []
+        for step in steps:
+            every.append(step)
+            if step[0].startswith("begin"):
+                self._within = True
+                every += [(setting, ()) for setting in self.settings]
+        results = self._exchange(every)
+        if any(name in ("commit", "rollback") for name, _ in steps):
             self._within = False
+        extra = len(self.settings)
+        rows = []
+        at = 0
+        for name, _ in steps:
+            rows.append(self._rows(results[at]))
+            at += 1 + extra * name.startswith("begin")
         return rows
 
     def straight(self, name: str, values: Sequence[bytes | None], formats: Sequence[pq.Format]) -> int:
-        """One prepared statement by the shortest way, with values in the server's format; how many rows it touched.
+        """One statement by the shortest way, with values in the server's formats; how many rows it touched.
 
         Only on a direct connection, outside of transactions.
         """
-        self._timed()
-        connection = self._connection.pgconn
-        if name not in self._prepared:
-            self._checked(connection.prepare(name.encode(), self._sql[name].encode()))
-            self._prepared.add(name)
-        result = connection.exec_prepared(name.encode(), values, formats)  # type: ignore[arg-type]  # None is NULL
-        self._checked(result)
-        return result.command_tuples or 0
+        query = Query(self._sql[name].encode(), values, formats, name.encode())
+        try:
+            [result] = self._wire.exchange((query,), self.call_s)
+            if (error := error_of(result)) is not None:
+                raise error
+            return result.command_tuples or 0
+        except BaseException as problem:
+            raise self._failed(problem) from problem
+
+    def heard(self) -> list[int]:
+        """The backends that have notified us since it was last asked; sends nothing, and waits for nothing."""
+        heard = []
+        try:
+            self._pg.consume_input()
+            while (notify := self._pg.notifies()) is not None:
+                heard.append(notify.be_pid)
+        except psycopg.Error as problem:
+            raise self._failed(problem) from problem
+        return heard
 
     def rollback(self) -> None:
         """Take back the transaction that was begun, if one was."""
@@ -176,29 +154,48 @@ class Link:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _timed(self) -> None:
-        self.due = time.monotonic() + self.call_s
-        watchdog.look()
+    def _exchange(self, steps: Sequence[Step]) -> list[pq.abc.PGresult]:
+        queries = []
+        for name, values in steps:
+            both = [packed(value) for value in values]
+            sql, prepared = self._sql[name].encode(), name.encode() if self.direct else None
+            queries.append(Query(sql, [value for value, _ in both], [kind for _, kind in both], prepared))
+        try:
+            results = self._wire.exchange(queries, self.call_s)
+            for (name, _), result in zip(steps, results, strict=True):
+                # A commit is one whether or not those who wait could be told of it; they look now and then.
+                if name != "notify" and (error := error_of(result)) is not None:
+                    raise error
+                assert name != "commit" or result.command_status == b"COMMIT", "it was taken back unnoticed"
+            return results
+        except BaseException as problem:
+            raise self._failed(problem) from problem
 
-    def _sent(self, name: str, values: Sequence[object]) -> psycopg.RawCursor[Row]:
-        cursor: psycopg.RawCursor[Row] = psycopg.RawCursor(self._connection)
-        return cursor.execute(self._sql[name].encode(), values or None, binary=True)
-
-    def _checked(self, result: pq.abc.PGresult) -> None:
-        self.due = math.inf
-        if result.status in (_COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-            return
-        problem = error_from_result(result)
-        raise self._failed(problem) from problem
+    def _rows(self, result: pq.abc.PGresult) -> list[Row]:
+        if not result.ntuples:
+            return []
+        transformer = Transformer(self._connection)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
 
     def _failed(self, problem: BaseException) -> BaseException:
         """What to raise for it. In any doubt about the connection it is closed."""
-        self.due = math.inf
-        alive = self._connection.pgconn.status == _OK
-        if isinstance(problem, psycopg.Error) and alive and not is_lost(problem, self._connection):
+        settled = self._pg.pipeline_status == pq.PipelineStatus.OFF
+        if isinstance(problem, psycopg.Error) and settled and not is_lost(problem, self._connection):
             return problem
-        self.close()
-        if not isinstance(problem, psycopg.Error | OSError):
-            return problem  # an interrupt, or a fault of ours
-        why = f"no answer within {self.call_s:g} s" if self.was_cut else first_line(problem)
-        return Lost(why)
+        self._within = False
+        if not self._connection.closed:
+            _shut(self._pg.socket)
+            self._connection.close()
+        if isinstance(problem, TooLate):
+            return Lost(f"no answer within {self.call_s:g} s")
+        return Lost(first_line(problem)) if isinstance(problem, psycopg.Error | OSError) else problem
+
+
+def _shut(descriptor: int) -> None:
+    """End a connection at once, in both directions."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has gone by itself
+        return

@@ -23,7 +23,8 @@ from onward.storage import host
 GRACE_S: Final = 2.0
 # How long the server must be up: owners try to come back at least once a second.
 UP_S: Final = 10.0
-_LOOK_S: Final = 0.25
+# For how long one look at the sessions is good enough.
+_LOOK_S: Final = 0.5
 
 
 class Traces(NamedTuple):
@@ -67,23 +68,21 @@ def lock_of(schema: str, owner_id: str) -> int:
 class Absences:
     """Since when the sessions of owners have been seen to be gone."""
 
-    def __init__(self, *, grace_s: float = GRACE_S, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._grace_s, self._sleep = grace_s, sleep
+    def __init__(self, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._grace_s, self._clock = grace_s, clock
         self._since: dict[str, float] = {}
+        self._looked_at = float("-inf")
         self._lock = threading.Lock()
 
-    def proven(self, owner_id: str, absent: Callable[[], set[str]]) -> bool:
-        """Whether the owner is gone for good. `absent`: whose sessions are gone now, of all owners.
+    def last(self, owner_id: str, absent: Callable[[], set[str]]) -> bool:
+        """Whether the owner has been gone for as long as proves it. `absent`: whose sessions are gone now.
 
-        The first look at an absence waits, and serves all owners that were found absent with it.
+        One look serves all owners, and those who ask in the next moment. The first look proves nothing.
         """
-        while True:
-            gone, now = absent(), time.monotonic()
-            with self._lock:
+        with self._lock:
+            now = self._clock()
+            if now - self._looked_at >= _LOOK_S:
+                gone = absent()
                 self._since = {one: self._since.get(one, now) for one in gone}
-                since = self._since.get(owner_id)
-            if since is None:
-                return False
-            if now - since >= self._grace_s:
-                return True
-            self._sleep(min(_LOOK_S, self._grace_s))
+                self._looked_at = now
+            return self._clock() - self._since.get(owner_id, float("inf")) >= self._grace_s

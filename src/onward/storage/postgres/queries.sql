@@ -82,6 +82,14 @@ SELECT pg_advisory_xact_lock($1)
 SELECT no, fence, request, owner, lease_until, state FROM onward.run
 WHERE no = ANY ($1::bigint[]) ORDER BY no FOR NO KEY UPDATE
 
+-- name: guards_around
+-- The same where runs end, or wait for others ($2, ids): those who wait for them, and whom they wait for, are locked as
+-- well, so that none of them ends or begins to wait in between.
+SELECT no, fence, request, owner, lease_until, state FROM onward.run
+WHERE no = ANY ($1::bigint[]) OR id = ANY ($2::text[])
+    OR no = ANY (ARRAY(SELECT waiter.run FROM onward.waiter WHERE awaited = ANY ($3::text[])))
+ORDER BY no FOR NO KEY UPDATE
+
 -- name: last_seqs
 -- A statement of its own after the lock: it must see what was committed while the lock was waited for.
 SELECT given.no, coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = given.no ORDER BY entry.seq DESC LIMIT 1), -1)
@@ -162,23 +170,26 @@ WHERE begun.run = given.run AND begun.key = given.key
 
 -- name: add_run
 INSERT INTO onward.run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request,
-    stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no, long_identity)
+    stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
+    lane, single, tags, parent, attempt, no, long_identity)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
     $8::bigint[], $9::text[], $10::double precision[], $11::double precision[], $12::text[], $13::bigint[],
     $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[],
-    $21::double precision[], $22::double precision[], $23::bigint[], $24::text[])
+    $21::double precision[], $22::double precision[], $23::text[], $24::bigint[], $25::text[], $26::text[],
+    $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::text[])
 
 -- name: set_run
--- Not id, kind, name, identity, direct and created_at: what a run is never changes.
+-- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes.
 UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
     wake_at = given.wake_at, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
     result = given.result, error = given.error, command = given.command, total = given.total, done = given.done,
-    counted_seq = given.counted_seq, args = given.args, updated_at = given.updated_at
+    counted_seq = given.counted_seq, args = given.args, updated_at = given.updated_at, priority = given.priority,
+    single = given.single, tags = given.tags, attempt = given.attempt
 FROM unnest($1::text[], $2::bigint[], $3::text[], $4::double precision[], $5::double precision[], $6::text[],
     $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
-    $15::text[], $16::double precision[], $17::bigint[])
+    $15::text[], $16::double precision[], $17::bigint[], $18::text[], $19::text[], $20::bigint[], $21::bigint[])
     AS given (state, fence, owner, lease_until, wake_at, request, stalls, leased_seq, result, error, command, total,
-        done, counted_seq, args, updated_at, no)
+        done, counted_seq, args, updated_at, priority, single, tags, attempt, no)
 WHERE run.no = given.no
 
 -- name: set_progress
@@ -228,34 +239,40 @@ VACUUM (ANALYZE) onward.begun
 
 -- name: run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE id = $1
 
 -- name: open_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE identity = $1 AND direct AND state NOT IN ('done', 'cancelled')
 
 -- name: latest_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE identity = $1 ORDER BY no DESC LIMIT 1
 
 -- name: runs
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE no < $1 ORDER BY no DESC LIMIT $2
 
 -- name: runs_in_state
 -- One state at a time, so that the index gives the order and a million done runs cost nothing.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE state = $3 AND no < $1 ORDER BY no DESC LIMIT $2
 
 -- name: runs_named
 -- $4: states, or null for all.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, no
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE name = $3 AND no < $1 AND ($4::text[] IS NULL OR state = ANY ($4::text[]))
 ORDER BY no DESC LIMIT $2
 
@@ -274,16 +291,16 @@ SELECT count(*) FROM (SELECT FROM onward.entry
 -- name: done_items_by_seq
 -- For prefixes that hold much of the run: reads on from `after`, so that a pass over all pages reads each row once.
 SELECT seq, coalesce(long_key, key) FROM onward.entry
-WHERE run = $1 AND seq > $4 AND state = 'done' AND kind = 'item' AND starts_with(coalesce(long_key, key), $6)
-    AND strpos(substr(coalesce(long_key, key), length($6) + 1), ' > ') = 0
+WHERE run = $1 AND seq > $4 AND state = 'done' AND kind = 'item' AND starts_with(coalesce(long_key, key), $6::text)
+    AND strpos(substr(coalesce(long_key, key), length($6::text) + 1), ' > ') = 0
 ORDER BY seq LIMIT $5
 
 -- name: done_items_by_key
 -- For prefixes that hold little: the range of keys alone, sorted. The `+ 0` keeps the primary key out of it.
 SELECT seq, coalesce(long_key, key) FROM onward.entry
 WHERE run = $1 AND seq + 0 > $4 AND state = 'done' AND kind = 'item' AND key >= $2 AND key < $3
-    AND starts_with(coalesce(long_key, key), $6)
-    AND strpos(substr(coalesce(long_key, key), length($6) + 1), ' > ') = 0
+    AND starts_with(coalesce(long_key, key), $6::text)
+    AND strpos(substr(coalesce(long_key, key), length($6::text) + 1), ' > ') = 0
 ORDER BY seq + 0 LIMIT $5
 
 -- name: outcome
@@ -338,6 +355,12 @@ SELECT id FROM onward.owner WHERE NOT EXISTS (SELECT FROM onward.run WHERE run.o
 -- name: data_version
 -- Moves on whenever a transaction that has written ends, anywhere in this server.
 SELECT pg_current_snapshot()::text
+-- name: listen
+LISTEN onward
+-- name: notify
+-- After the commit, in a transaction of its own: in the commit it would make all commits of the server wait for each
+-- other, with their syncs. https://www.postgresql.org/docs/current/sql-notify.html
+SELECT pg_notify($1, '')
 
 -- name: presence
 -- Taken by a session that stands for an owner: gone when the process is.
@@ -389,3 +412,134 @@ FETCH 1000 FROM payloads
 -- name: odd_leases
 SELECT id, state, owner, lease_until FROM onward.run
 WHERE (owner IS NULL) <> (lease_until IS NULL) OR (owner IS NOT NULL AND state IN ('done', 'failed', 'cancelled'))
+
+-- name: queues
+SELECT name, paused, concurrency, per_key, rate, window_s FROM onward.queue ORDER BY name
+
+-- name: add_queue
+INSERT INTO onward.queue (name) SELECT * FROM unnest($1::text[]) ON CONFLICT (name) DO NOTHING
+
+-- name: set_limits
+INSERT INTO onward.queue (name, paused, concurrency, per_key, rate, window_s) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, concurrency = excluded.concurrency,
+    per_key = excluded.per_key, rate = excluded.rate, window_s = excluded.window_s
+
+-- name: lock_queues
+-- Those with limits are claimed from by one at a time: what counts against the limits must not change meanwhile.
+SELECT name FROM onward.queue
+WHERE num_nonnulls(concurrency, per_key, rate) > 0 AND NOT paused
+    AND (cardinality($1::text[]) = 0 OR name = ANY ($1::text[]))
+ORDER BY name FOR NO KEY UPDATE
+
+-- name: ready
+-- Of each queue ($1, all if there are none) and workflow ($2) the first $3, or $4 where limits may pass some over. What
+-- another claim is taking is left out.
+SELECT queue.name, given.name, found.no, found.priority, found.lane
+FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane FROM onward.run
+    WHERE NOT run.direct AND run.state = 'pending' AND run.queue = queue.name AND run.name = given.name
+    ORDER BY run.priority DESC, run.no
+    LIMIT CASE WHEN num_nonnulls(queue.concurrency, queue.per_key, queue.rate) > 0 THEN $4::bigint ELSE $3::bigint END
+    FOR NO KEY UPDATE SKIP LOCKED) AS found
+WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+
+-- name: due
+-- The same of those that wait and whose time, $5, has come.
+SELECT queue.name, given.name, found.no, found.priority, found.lane, found.wake_at
+FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane, run.wake_at FROM onward.run
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.wake_at IS NOT NULL AND run.queue = queue.name
+        AND run.name = given.name AND run.wake_at <= $5
+    ORDER BY run.wake_at, run.no
+    LIMIT CASE WHEN num_nonnulls(queue.concurrency, queue.per_key, queue.rate) > 0 THEN $4::bigint ELSE $3::bigint END
+    FOR NO KEY UPDATE SKIP LOCKED) AS found
+WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+
+-- name: next_due
+SELECT queue.name, given.name, found.wake_at
+FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
+    SELECT run.wake_at FROM onward.run
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.wake_at IS NOT NULL AND run.queue = queue.name
+        AND run.name = given.name
+    ORDER BY run.wake_at LIMIT 1) AS found
+WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+
+-- name: busy
+SELECT queue.name, run.lane, count(*) FROM onward.queue
+JOIN onward.run ON run.queue = queue.name AND NOT run.direct AND run.state = 'running'
+WHERE num_nonnulls(queue.concurrency, queue.per_key) > 0 GROUP BY queue.name, run.lane
+
+-- name: starts
+SELECT queue.name, count(*) FROM onward.queue
+JOIN onward.start ON start.queue = queue.name AND start.at > $1 - queue.window_s
+WHERE queue.rate IS NOT NULL GROUP BY queue.name
+
+-- name: add_start
+INSERT INTO onward.start (queue, at, run) SELECT * FROM unnest($1::text[], $2::double precision[], $3::bigint[])
+ON CONFLICT DO NOTHING
+
+-- name: forget_starts
+DELETE FROM onward.start USING onward.queue WHERE queue.name = start.queue AND start.at <= $1 - queue.window_s
+
+-- name: taken
+-- Runs that a claim takes, each with the number of its last entry.
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no,
+    coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = no ORDER BY entry.seq DESC LIMIT 1), -1)
+FROM onward.run WHERE no = ANY ($1::bigint[])
+
+-- name: single_run
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
+FROM onward.run WHERE single = $1
+
+-- name: holders
+-- Who executes queued runs, and when the first lease of each ends.
+SELECT owner, min(lease_until) FROM onward.run WHERE NOT direct AND state = 'running' GROUP BY owner ORDER BY owner
+
+-- name: runs_held
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
+FROM onward.run WHERE owner = $1 AND NOT direct AND state = 'running' ORDER BY no LIMIT $2
+
+-- name: set_worker
+INSERT INTO onward.worker (owner, names, queues, concurrency, state, seen_at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (owner) DO UPDATE SET names = excluded.names, queues = excluded.queues,
+    concurrency = excluded.concurrency, state = excluded.state, seen_at = excluded.seen_at
+
+-- name: workers
+SELECT owner, names, queues, concurrency, state, seen_at FROM onward.worker ORDER BY seen_at DESC, owner
+
+-- name: delete_worker
+DELETE FROM onward.worker WHERE owner = $1
+
+-- name: waiting_names
+-- What waits in the queues, by workflow: how many runs, up to a bound, and since when the oldest one.
+SELECT queue, name, count(*), min(created_at) FROM (
+    SELECT queue, name, created_at FROM onward.run WHERE NOT direct AND state = 'pending'
+    ORDER BY queue, name, priority DESC, no LIMIT $1) AS pending
+GROUP BY queue, name ORDER BY queue, name
+
+-- name: add_waiter
+-- Nothing where the awaited run has ended, or was removed: `wake_idle` makes it due at once.
+INSERT INTO onward.waiter (awaited, run)
+SELECT given.awaited, given.run FROM unnest($1::text[], $2::bigint[]) AS given (awaited, run)
+WHERE EXISTS (SELECT FROM onward.run WHERE id = given.awaited AND state NOT IN ('done', 'failed', 'cancelled'))
+ON CONFLICT DO NOTHING
+
+-- name: wake_idle
+UPDATE onward.run SET wake_at = $3 FROM unnest($1::text[], $2::bigint[]) AS given (awaited, run)
+WHERE run.no = given.run AND run.state = 'waiting' AND (run.wake_at IS NULL OR run.wake_at > $3)
+    AND NOT EXISTS (SELECT FROM onward.run AS other
+        WHERE other.id = given.awaited AND other.state NOT IN ('done', 'failed', 'cancelled'))
+
+-- name: end_waiters
+WITH gone AS (DELETE FROM onward.waiter WHERE awaited = ANY ($1::text[]) RETURNING run)
+UPDATE onward.run SET wake_at = $2 FROM gone
+WHERE run.no = gone.run AND run.state = 'waiting' AND (run.wake_at IS NULL OR run.wake_at > $2)
+
+-- name: drop_waiters
+DELETE FROM onward.waiter WHERE run = $1

@@ -6,6 +6,7 @@ What was not answered because the connection broke is asked again over a new one
 from __future__ import annotations
 
 import heapq
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ import psycopg
 
 from onward.core import limits
 from onward.core.errors import JournalError
-from onward.core.model import Begun, Entry, Owner, Request, Run, RunState
+from onward.core.flow import Limits
+from onward.core.model import Begun, Entry, Owner, Request, Run, RunState, WorkerRow
 from onward.storage.postgres.arrays import texts
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
@@ -195,8 +197,26 @@ class Reader:
         """Owners that hold no run."""
         return [owner_id for (owner_id,) in self._rows("idle_owners")]
 
-    def version(self) -> object:
-        return self._rows("data_version")[0][0]
+    def single_run(self, single: str) -> Run | None:
+        return _only(self._rows("single_run", single)) if _storable(single) else None
+
+    def queues(self) -> list[Limits]:
+        return [Limits(*row) for row in self._rows("queues")]
+
+    def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(owner, tuple(json.loads(names)), tuple(json.loads(queues)), *rest)
+            for owner, names, queues, *rest in self._rows("workers")
+        ]
+
+    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
+        return self._rows("waiting_names", at_most)
+
+    def holders(self) -> list[tuple[str, float]]:
+        return self._rows("holders")
+
+    def runs_held(self, owner: str, *, limit: int) -> list[Run]:
+        return [a_run(row) for row in self._rows("runs_held", owner, limit)]
 
 
 def _span(prefix: str) -> tuple[str, str]:

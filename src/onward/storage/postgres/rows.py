@@ -20,12 +20,31 @@ BEGUN: Final[Kinds] = (ints, texts, texts, texts, ints, ints, bools, floats, int
 ENDED: Final[Kinds] = (ints, texts)
 NEW_RUN: Final[Kinds] = (
     *(texts, texts, texts, texts, texts, bools, texts, ints, texts, floats, floats, texts, ints, ints, texts),
-    *(texts, texts, ints, ints, ints, floats, floats, ints, texts),
+    *(
+        texts,
+        texts,
+        ints,
+        ints,
+        ints,
+        floats,
+        floats,
+        texts,
+        ints,
+        texts,
+        texts,
+        texts,
+        texts,
+        ints,
+        ints,
+        texts,
+    ),
 )
 SET_RUN: Final[Kinds] = (
     *(texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, texts, ints, ints, ints, texts),
-    *(floats, ints),
+    *(floats, ints, texts, texts, ints, ints),
 )
+STARTS: Final[Kinds] = (texts, floats, ints)
+WAITERS: Final[Kinds] = (texts, ints)
 PROGRESS: Final[Kinds] = (ints, ints, ints, ints)
 
 
@@ -41,14 +60,16 @@ def new_run(run: Run, no: int) -> Row:
     return (
         run.id, run.kind, run.name, short(run.identity), run.args, run.direct, run.state, run.fence, run.owner,
         run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq, run.result, run.error, run.command,
-        run.total, run.done, run.counted_seq, run.created_at, run.updated_at, no, long(run.identity),
+        run.total, run.done, run.counted_seq, run.created_at, run.updated_at, run.queue, run.priority, run.lane,
+        run.single, run.tags, run.parent, run.attempt, no, long(run.identity),
     )  # fmt: skip
 
 
 def set_run(run: Run, no: int) -> Row:
     return (
         run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
-        run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at, no,
+        run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at,
+        run.priority, run.single, run.tags, run.attempt, no,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ how rows are read in `reader`. This file owns the connections and the life of th
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -17,8 +18,9 @@ from weakref import WeakSet
 import psycopg
 
 from onward.core import limits
-from onward.core.errors import JournalBroken, JournalUnusable, OutcomeUnknown
-from onward.core.model import Answer, Change, Owner, Request
+from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
+from onward.core.flow import Limits
+from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
 from onward.storage.postgres import layout, presence
 from onward.storage.postgres.address import parsed
@@ -26,8 +28,9 @@ from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.clock import DatabaseClock
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
-from onward.storage.postgres.link import Link
+from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.presence import Absences, Traces
+from onward.storage.postgres.pulse import Pulse
 from onward.storage.postgres.sql import statements
 from onward.storage.postgres.upkeep import Upkeep
 from onward.storage.postgres.writer import Line, Writer
@@ -49,6 +52,7 @@ class PostgresStore(Upkeep):
         call_s: float = limits.CALL_S,
         busy_s: float = limits.BUSY_S,
         grace_s: float = presence.GRACE_S,
+        up_s: float = presence.UP_S,
     ) -> None:
         address = parsed(url)
         self._sql = statements(address.schema)
@@ -64,11 +68,13 @@ class PostgresStore(Upkeep):
             raise
         self._writing, self._keeping = threading.Lock(), threading.Lock()
         self._line = Line(connector, link)
-        self._writer = Writer(self._line, busy_s=busy_s)
+        self._writer = Writer(self._line, self.now, busy_s=busy_s)
         self._keeper = Line(connector)
         self._owned: list[str] = []
         self._absences = Absences(grace_s=grace_s)
-        self._uptime_s = presence.UP_S
+        self._up_s = up_s
+        self._told = False
+        self._pulse = Pulse(lambda: str(self._rows("data_version")[0][0]), self._heard)
         self._forked = False
         _open.add(self)
 
@@ -93,7 +99,7 @@ class PostgresStore(Upkeep):
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         self._refuse_if_closed()
         with self._writing:
             self._refuse_if_closed()
@@ -104,6 +110,8 @@ class PostgresStore(Upkeep):
             except JournalBroken as broken:
                 self._closed = broken
                 raise
+            finally:
+                self._pulse.wrote()
 
     @contextmanager
     def _transaction(self) -> Iterator[Link]:
@@ -117,6 +125,7 @@ class PostgresStore(Upkeep):
                 yield link
                 committing = True
                 link.all(("commit", ()))
+                self._pulse.wrote()
             except (psycopg.Error, Lost) as problem:
                 raise self._failed(problem, committing=committing) from problem
             finally:
@@ -135,8 +144,8 @@ class PostgresStore(Upkeep):
             return self._connector.unreachable(problem)
         return journal_error(problem, self.place) or problem
 
-    def _kept(self, name: str, *values: object) -> list[Any]:
-        """A statement that may be repeated, on the keeper's connection, which no commit is ever in the way of."""
+    def _kept(self, *steps: Step) -> list[list[Any]]:
+        """What may be repeated, as one transaction on the keeper's connection: no commit is ever in its way."""
         self._refuse_if_closed()
         # Short: the keeper has more to do, and comes back soon.
         until = time.monotonic() + limits.CALL_S
@@ -145,7 +154,9 @@ class PostgresStore(Upkeep):
                 self._refuse_if_closed()
                 link = self._keeper_link(until)
                 try:
-                    return link.ask(name, *values)
+                    if len(steps) == 1:
+                        return [link.ask(steps[0][0], *steps[0][1])]
+                    return link.all(("begin", ()), *steps, ("commit", ()))[1:-1]
                 except Lost as lost:
                     if time.monotonic() >= until:
                         raise self._connector.unreachable(lost) from lost
@@ -153,23 +164,63 @@ class PostgresStore(Upkeep):
                     link.rollback()
                     if not is_passing(problem):
                         raise (journal_error(problem, self.place) or problem) from problem
+                finally:
+                    self._pulse.wrote()
 
     def _keeper_link(self, until: float) -> Link:
-        """The keeper's connection; a new one takes the locks of our owners again before anything else."""
+        """The keeper's connection. A new one takes the locks of our owners again before anything else, and listens."""
         before = self._keeper.present
         link = self._keeper.link(until)
         if link is not before and link.direct:
-            for owner in self._owned:
-                link.ask("presence", presence.lock_of(self._connector.address.schema, owner))
+            try:
+                for owner in self._owned:
+                    link.ask("presence", self._lock_of(owner))
+                link.ask("listen")
+            except Lost as lost:
+                raise self._connector.unreachable(lost) from lost
         return link
 
+    def _lock_of(self, owner_id: str) -> int:
+        return presence.lock_of(self._connector.address.schema, owner_id)
+
+    def _heard(self) -> tuple[bool, int]:
+        """Whether the server tells us of what others do, and of how much it has told since this was last asked."""
+        if not self._keeping.acquire(blocking=False):
+            return self._told, 0  # in use: what comes meanwhile is counted next time
+        try:
+            link = self._keeper_link(time.monotonic())
+            self._told = link.direct
+            ours = (link.backend_pid, self._writer.backend_pid)
+            return self._told, sum(pid not in ours for pid in link.heard()) if link.direct else 0
+        except (JournalError, Lost):
+            return False, 0
+        finally:
+            self._keeping.release()
+
+    def version(self) -> object:
+        self._refuse_if_closed()
+        return self._pulse.version()
+
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
-        held: list[Any] = self._kept("renew", owner, until)
-        self._clock.measured(lambda: float(self._kept("clock")[0][0]))
+        [held] = self._kept(("renew", (owner, until)))
+        self._clock.measured(lambda: float(self._kept(("clock", ()))[0][0][0]))
         return held
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        return bool(self._kept("request", run_no, request))
+        return bool(self._told_of("request", run_no, request))
+
+    def set_limits(self, limits: Limits) -> None:
+        self._told_of("set_limits", *limits)
+
+    def _told_of(self, name: str, *values: object) -> list[Any]:
+        """A statement that others may be waiting for."""
+        [rows] = self._kept((name, values))
+        self._kept(("notify", (self._connector.address.schema,)))
+        return rows
+
+    def announce(self, worker: WorkerRow) -> None:
+        owner, names, queues, *rest = worker
+        self._kept(("set_worker", (owner, json.dumps(names), json.dumps(queues), *rest)))
 
     # -- owners -------------------------------------------------------------------------------------
 
@@ -179,34 +230,30 @@ class PostgresStore(Upkeep):
             # The lock before the row: whoever can read the row must find the lock held.
             self._owned.append(owner.id)
             if link.direct:
-                link.ask("presence", presence.lock_of(self._connector.address.schema, owner.id))
+                link.ask("presence", self._lock_of(owner.id))
         process = presence.process() if owner.pid == os.getpid() else None
-        self._kept("add_owner", *owner, process, link.direct)
+        self._kept(("add_owner", (*owner, process, link.direct)))
 
     def unregister(self, owner: str) -> None:
-        self._kept("delete_owner", owner)
+        self._kept(("delete_owner", (owner,)), ("delete_worker", (owner,)))
         if owner in self._owned:
             self._owned.remove(owner)
-            self._kept("end_presence", presence.lock_of(self._connector.address.schema, owner))
+            self._kept(("end_presence", (self._lock_of(owner),)))
 
     def owner_is_dead(self, owner_id: str) -> bool:
         found = [Traces(*row) for row in self._rows("processes", owner_id)]
-        if not found:
+        if not found or owner_id in self._owned:
             return False
         lives = presence.lives_here(found[0])
         if lives is not None:
             return not lives
-        if not found[0].session or owner_id in self._owned or self._uptime() < self._uptime_s:
-            return False
-        return self._absences.proven(owner_id, self._absent)
-
-    def _uptime(self) -> float:
-        return float(self._rows("uptime")[0][0])
+        return found[0].session and self._absences.last(owner_id, self._absent)
 
     def _absent(self) -> set[str]:
-        """The owners whose sessions are not there."""
-        schema = self._connector.address.schema
-        locks = {presence.lock_of(schema, owner): owner for (owner,) in self._rows("session_owners")}
+        """The owners whose sessions are not there; nobody's while the server has not been up for long."""
+        if float(self._rows("uptime")[0][0]) < self._up_s:
+            return set()
+        locks = {self._lock_of(owner): owner for (owner,) in self._rows("session_owners")}
         there = {key for (key,) in self._rows("sessions", ints(list(locks)))}
         return {owner for key, owner in locks.items() if key not in there}
 
@@ -221,8 +268,8 @@ class PostgresStore(Upkeep):
     def tidy(self) -> None:
         self._refuse_if_closed()
         for owner_id in self.idle_owners():
-            if owner_id not in self._owned and self.owner_is_dead(owner_id):
-                self._kept("delete_owner", owner_id)
+            if self.owner_is_dead(owner_id):
+                self._kept(("delete_owner", (owner_id,)), ("delete_worker", (owner_id,)))
 
     def _rows_alone(self, name: str) -> None:
         link = self._checking()

@@ -13,7 +13,7 @@ from typing import Final
 
 from psycopg.pq import Format
 
-from onward.core.model import Answer, Applied, Begun, Change
+from onward.core.model import Answered, Applied, Begun, Change, Order
 from onward.storage.guards import Guard
 from onward.storage.postgres import rows
 from onward.storage.postgres.arrays import Packed, blobs, columns, ints, texts
@@ -35,7 +35,7 @@ class Plan:
         self.fences: dict[int, int] = {}
         self.last: dict[int, int] = {}  # run -> number of the last entry
         self.entries: list[Row] = []
-        self.answers: list[Answer] = []
+        self.answers: list[Answered] = []
         self.begun: dict[tuple[int, str], Begun | None] = {}
 
     def send(self, link: Link) -> bool:
@@ -73,10 +73,13 @@ class Straight:
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
 
-    def plan(self, changes: Sequence[Change]) -> Plan | None:
+    def plan(self, changes: Sequence[Order]) -> Plan | None:
         """How the changes can go straight; None if they cannot."""
         plan = Plan()
-        for no, fence, entries, begun, ended, after, before, progress, create, beside in changes:
+        for change in changes:
+            if type(change) is not Change:
+                return None
+            no, fence, entries, begun, ended, after, before, progress, create, beside, _ = change
             if create or beside or after is not None or before is not None or progress is not None:
                 return None
             known = self._known.get(no)

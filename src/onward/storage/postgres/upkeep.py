@@ -34,6 +34,10 @@ class Upkeep(Reader):
     """The part of the store that is about whole runs and the whole journal."""
 
     @abstractmethod
+    def now(self) -> float:
+        """The store's clock."""
+
+    @abstractmethod
     def _transaction(self) -> AbstractContextManager[Link]:
         """A connection of a write transaction that has not begun: committed at the end, taken back on any exception."""
 
@@ -46,7 +50,7 @@ class Upkeep(Reader):
         removed = [] if instead_of is None else [_untouched(instead_of)]
         try:
             with self._transaction() as link:
-                transaction = Transaction(link)
+                transaction = Transaction(link, self.now)
                 transaction.begin([*removed, create])
                 for change in removed:
                     _apply(transaction, change)
@@ -63,7 +67,7 @@ class Upkeep(Reader):
         change = Change(run.no, run.fence, (mark,), before=run)
         try:
             with self._transaction() as link:
-                transaction = Transaction(link)
+                transaction = Transaction(link, self.now)
                 transaction.begin([change])
                 answer = _apply(transaction, change)
                 _write(link, transaction, change)
@@ -80,14 +84,14 @@ class Upkeep(Reader):
     def prune(self, run: Run, *, at_most: int) -> Answer:
         try:
             with self._transaction() as link:
-                transaction = Transaction(link)
+                transaction = Transaction(link, self.now)
                 transaction.begin([_untouched(run)])
                 answer = _apply(transaction, _untouched(run))
                 left = max(-1, answer.seq - at_most)
                 # From the end: what is left stays numbered from 0, should this never be finished.
                 link.ask("delete_latest", run.no, left)
                 if left < 0:
-                    link.all(("delete_begun", (run.no,)), ("delete_run", (run.no,)))
+                    link.all(*((name, (run.no,)) for name in ("delete_begun", "drop_waiters", "delete_run")))
                 return answer._replace(seq=left)
         except Clash as clash:
             return clash.refused
@@ -95,7 +99,7 @@ class Upkeep(Reader):
     def delete(self, run_no: int) -> None:
         with self._transaction() as link:
             # Locked first, as a commit does: what is being written to it now must not be left behind.
-            Transaction(link).begin([Change(run_no, 0)])
+            Transaction(link, self.now).begin([Change(run_no, 0)])
             _remove_all(link, run_no)
 
     # -- the whole journal ------------------------------------------------------------------------------
@@ -171,7 +175,12 @@ def _write(link: Link, transaction: Transaction, change: Change) -> None:
 
 
 def _remove_all(link: Link, no: int) -> None:
-    link.all(*((statement, (no,)) for statement in ("delete_entries", "delete_begun", "delete_run")))
+    link.all(
+        *(
+            (statement, (no,))
+            for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run")
+        )
+    )
 
 
 def _write_all(link: Link, no: int, entries: Iterable[Entry]) -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 
 from onward.core import limits
 from onward.core.errors import JournalBusy, JournalError, OutcomeUnknown
-from onward.core.model import Answer, Change
+from onward.core.model import Answered, Order
 from onward.storage.postgres.arrays import columns, ints, texts
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_passing, is_unwritable, journal_error
@@ -69,14 +69,14 @@ class Line:
 class Writer:
     """Commits batches, one at a time."""
 
-    def __init__(self, line: Line, *, busy_s: float = limits.BUSY_S) -> None:
-        self._line, self._busy_s = line, busy_s
+    def __init__(self, line: Line, now: Callable[[], float], *, busy_s: float = limits.BUSY_S) -> None:
+        self._line, self._now, self._busy_s = line, now, busy_s
         self._place = line.connector.address.place
         self._straight = Straight()
         # Of our transactions: who waits for this lock knows that the last one is over.
         self._hold = random.SystemRandom().getrandbits(62)
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         """As the port says."""
         until = time.monotonic() + self._busy_s
         doubtful: Transaction | None = None
@@ -114,7 +114,7 @@ class Writer:
 
     # -- straight ---------------------------------------------------------------------------------------
 
-    def _plan(self, changes: Sequence[Change]) -> Plan | None:
+    def _plan(self, changes: Sequence[Order]) -> Plan | None:
         try:
             plan = self._straight.plan(changes)
         except UNPACKABLE:
@@ -138,16 +138,16 @@ class Writer:
 
     # -- as a transaction ---------------------------------------------------------------------------------
 
-    def _transact(self, link: Link, changes: Sequence[Change], sent: Plan | None) -> list[Answer]:
+    def _transact(self, link: Link, changes: Sequence[Order], sent: Plan | None) -> list[Answered]:
         """`sent`: what may have been written already, and if not is written here under the same numbers."""
-        transaction = Transaction(link)
+        transaction = Transaction(link, self._now)
         _, *found = transaction.begin(changes, ("hold", (self._hold,)), *(_there(sent) if sent else ()))
         if sent is not None and found[0]:
             link.rollback()
             self._straight.went(sent)
             return sent.answers
         try:
-            transaction.answers = [transaction.apply(change) for change in changes]
+            transaction.answers = [transaction.answer(order) for order in changes]
             self._commit(link, transaction, transaction.steps())
         except UNPACKABLE:
             pass
@@ -157,17 +157,21 @@ class Writer:
         else:
             return self._answered(transaction)
         link.rollback()
-        transaction = one_by_one(link, changes, self._hold)
+        transaction = one_by_one(link, changes, self._now, self._hold)
         self._commit(link, transaction, [])
         return self._answered(transaction)
 
     def _commit(self, link: Link, transaction: Transaction, steps: Sequence[Step]) -> None:
         try:
-            link.all(*steps, ("commit", ()))
+            link.all(*steps, ("commit", ()), *self._bell(transaction))
         except Lost as lost:
             raise InDoubt(transaction, str(lost)) from lost
 
-    def _answered(self, transaction: Transaction) -> list[Answer]:
+    def _bell(self, transaction: Transaction) -> Sequence[Step]:
+        """What wakes those who may be waiting for what the transaction does."""
+        return [("notify", (self._line.connector.address.schema,))] if transaction.heard else []
+
+    def _answered(self, transaction: Transaction) -> list[Answered]:
         self._straight.learn(transaction.left)
         return transaction.answers
 
@@ -208,6 +212,12 @@ class Writer:
         return JournalBusy(
             f"the journal {self._place} did not take this in time ({why}); nothing was recorded. Repeat the call."
         )
+
+    @property
+    def backend_pid(self) -> int | None:
+        """Which process of the server serves the connection."""
+        link = self._line.present
+        return None if link is None else link.backend_pid
 
     def abandon(self) -> None:
         self._line.abandon()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import apsw
@@ -52,10 +52,11 @@ class Shelf:
         self._connection.execute(self._sql["forget_starts"], (queue, since))
         return int(next(self._rows("starts", queue, since))[0])
 
-    def take(self, no: int) -> tuple[Run, int]:
-        guard = self._batch.guard(no)
-        assert guard is not None, "a candidate is stored"
-        return run_of(next(self._rows("run_numbered", no))), guard.seq
+    def take(self, numbers: Sequence[int]) -> Iterator[tuple[Run, int]]:
+        for no in numbers:
+            guard = self._batch.guard(no)
+            assert guard is not None, "a candidate is stored"
+            yield run_of(next(self._rows("run_numbered", no))), guard.seq
 
     def write(self, change: Change) -> Applied:
         answer = self._batch.apply(change)

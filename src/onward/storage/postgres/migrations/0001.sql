@@ -15,6 +15,8 @@ CREATE TABLE onward.run (
     counted_seq   bigint NOT NULL,
     created_at    double precision NOT NULL,
     updated_at    double precision NOT NULL,
+    priority      bigint NOT NULL,
+    attempt       bigint NOT NULL,
     direct        boolean NOT NULL,
     request       text COLLATE "C" CHECK (request IN ('pause', 'cancel')),
     owner         text COLLATE "C",
@@ -24,6 +26,11 @@ CREATE TABLE onward.run (
     id            text COLLATE "C" NOT NULL,
     name          text COLLATE "C" NOT NULL,
     identity      text COLLATE "C" NOT NULL,
+    queue         text COLLATE "C" NOT NULL,
+    lane          text COLLATE "C",
+    single        text COLLATE "C",
+    parent        text COLLATE "C",
+    tags          text,
     -- What an index cannot hold whole: the columns of these names hold what tells them apart, see `longtext`.
     long_identity text COLLATE "C",
     command       text,
@@ -39,6 +46,14 @@ CREATE INDEX run_identity ON onward.run (identity, no);
 CREATE INDEX run_name ON onward.run (name, no);
 CREATE INDEX run_state ON onward.run (state, no);
 CREATE INDEX run_owner ON onward.run (owner) WHERE owner IS NOT NULL;
+-- Whom a worker may claim, in the order in which it does.
+CREATE INDEX run_ready ON onward.run (queue, name, priority DESC, no) WHERE NOT direct AND state = 'pending';
+-- A million sleeping runs cost rows here and nothing else.
+CREATE INDEX run_due ON onward.run (queue, name, wake_at, no)
+    WHERE NOT direct AND state = 'waiting' AND wake_at IS NOT NULL;
+-- As many rows as runs are being executed: who holds them, and what counts against a queue's limits.
+CREATE INDEX run_busy ON onward.run (queue, lane, owner) WHERE NOT direct AND state = 'running';
+CREATE UNIQUE INDEX run_single ON onward.run (single) WHERE single IS NOT NULL;
 
 -- No references to `run`: each would be looked up, and its row locked, for every entry once more. Every commit holds
 -- the run's row locked anyway; `onward doctor` looks for strays.
@@ -92,6 +107,42 @@ CREATE TABLE onward.owner (
     process    text,
     session    boolean NOT NULL
 );
+
+-- Every queue that ever had a run, with its limits: null where there is none.
+CREATE TABLE onward.queue (
+    name        text COLLATE "C" PRIMARY KEY,
+    paused      boolean NOT NULL DEFAULT false,
+    concurrency bigint,
+    per_key     bigint,
+    rate        bigint,  -- so many first claims in any `window_s` seconds
+    window_s    double precision
+);
+
+-- When runs of queues with a rate began, as long as that counts.
+CREATE TABLE onward.start (
+    queue text COLLATE "C" NOT NULL,
+    at    double precision NOT NULL,
+    run   bigint NOT NULL,
+    PRIMARY KEY (queue, at, run)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- What each living worker says of itself, so that people see what nobody works on. `names` and `queues` are JSON arrays.
+CREATE TABLE onward.worker (
+    owner       text COLLATE "C" PRIMARY KEY,
+    names       text NOT NULL,
+    queues      text NOT NULL,
+    concurrency bigint NOT NULL,
+    state       text NOT NULL,
+    seen_at     double precision NOT NULL
+);
+
+-- Which waiting run is due when the run with the id `awaited` has ended.
+CREATE TABLE onward.waiter (
+    awaited text COLLATE "C" NOT NULL,
+    run     bigint NOT NULL,
+    PRIMARY KEY (awaited, run)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX waiter_run ON onward.waiter (run);
 
 CREATE TABLE onward.meta (
     name  text COLLATE "C" PRIMARY KEY,
