@@ -74,6 +74,7 @@ def _examine(url: str) -> tuple[list[Finding], int]:
         found += _place(path)
     try:
         with Journal.existing(url) as journal:
+            found += [Finding("server", "problem", doubt) for doubt in journal.store.doubts]
             found += _data(journal)
             found += _holders(journal)
     except NoJournal:

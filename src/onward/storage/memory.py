@@ -84,6 +84,10 @@ class MemoryStore:
     def place(self) -> str:
         return self._place
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 

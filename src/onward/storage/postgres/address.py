@@ -9,6 +9,7 @@ variables, the service file and the password file.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from onward.core import limits
 from onward.core.errors import JournalUnusable
-from onward.storage.urls import masked
+from onward.storage.urls import has_bare_password, masked
 
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 DEFAULT_SCHEMA: Final = "onward"
@@ -28,8 +29,6 @@ _UNKNOWN: Final = re.compile(r'invalid URI query parameter: "(\w+)"')
 # What libpq is told unless the URL or the environment says otherwise. A peer that is gone is noticed within half a
 # minute even while nothing is asked of it.
 _DEFAULTS: Final[dict[str, str | int]] = {
-    "application_name": "onward",
-    "connect_timeout": int(limits.CALL_S),
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -52,8 +51,8 @@ class Address:
         return text.replace(self.secret, "***") if self.secret else text
 
 
-def parsed(url: str) -> Address:
-    """Raises JournalUnusable with a sentence that shows no password."""
+def parsed(url: str, *, connect_s: float = limits.CALL_S) -> Address:
+    """Raises JournalUnusable with a sentence that shows no password. `connect_s`: how long a connection may take."""
     bare, _, query = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", url).partition("?")
     ours: dict[str, str] = {}
     theirs: list[tuple[str, str]] = []
@@ -72,8 +71,13 @@ def parsed(url: str) -> Address:
     if ours.get("pooler", "0") not in ("0", "1"):
         raise JournalUnusable(f"{masked(url)}: pooler is 1 or 0; nothing was opened")
     secret = given.get("password")
+    defaults = dict(_DEFAULTS)
+    if "PGAPPNAME" not in os.environ:
+        defaults["application_name"] = "onward"
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        defaults["connect_timeout"] = max(2, int(connect_s))  # less is none, says libpq
     return Address(
-        make_conninfo(**{**_DEFAULTS, **given}),
+        make_conninfo(**{**defaults, **given}),
         _place(given, schema),
         schema,
         ours["pooler"] == "1" if "pooler" in ours else None,
@@ -87,6 +91,8 @@ def _libpq(url: str, bare: str) -> dict[str, Any]:
             f"{masked(url)!r} names no journal; nothing was opened. Say postgresql://user@host/database."
         )
     try:
+        if has_bare_password(url):
+            raise ProgrammingError
         return dict(conninfo_to_dict(bare))
     except ProgrammingError as problem:
         # What libpq says may show a part of the password that it took for something else.

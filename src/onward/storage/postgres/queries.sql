@@ -128,8 +128,8 @@ FROM onward.run WHERE no = $1::bigint AND fence = $15::bigint AND request IS NUL
 
 -- name: record
 -- The same for many changes of many runs, with the units that end and begin: $1 and $2 are the runs and their fences,
--- $3 to $16 entries, $17 and $18 units that end, $19 to $29 units that begin. All of it, or nothing if one guard does
--- not hold; the answer says which.
+-- $3 to $16 entries, $17 and $18 units that end, $19 to $29 units that begin. All of it, and one row; or nothing, and no
+-- row, if one guard does not hold.
 WITH held AS MATERIALIZED (
     SELECT no, fence FROM onward.run WHERE no = ANY ($1::bigint[]) AND request IS NULL ORDER BY no FOR NO KEY UPDATE
 ), sound AS MATERIALIZED (
@@ -154,7 +154,7 @@ WITH held AS MATERIALIZED (
         crashes = excluded.crashes, suspect = excluded.suspect, due_at = excluded.due_at, fence = excluded.fence,
         begun_at = excluded.begun_at
 )
-SELECT yes FROM sound
+SELECT yes FROM sound WHERE yes
 
 -- name: set_begun
 INSERT INTO onward.begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at, long_key)

@@ -54,7 +54,7 @@ class PostgresStore(Upkeep):
         grace_s: float = presence.GRACE_S,
         up_s: float = presence.UP_S,
     ) -> None:
-        address = parsed(url)
+        address = parsed(url, connect_s=call_s)
         self._sql = statements(address.schema)
         self._clock = DatabaseClock()
         self._now = clock or self._clock.now
@@ -93,6 +93,19 @@ class PostgresStore(Upkeep):
             )
         if not layout.migrate(link, self._connector.address, facts.role, create=create):
             raise JournalUnusable(f"there is no journal in {place}; nothing was changed")
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        facts = self._connector.facts
+        assert facts is not None, "known since the connection was made"
+        settings = [("fsync", facts.fsync), ("full_page_writes", facts.full_page_writes)]
+        off = [name for name, value in settings if value == "off"]
+        if not off:
+            return ()
+        return (
+            f"the server of the journal {self.place} has {' and '.join(off)} off: what was acknowledged may be lost, "
+            f"and all of it damaged, when its machine fails. Turn that on.",
+        )
 
     def now(self) -> float:
         return self._now()

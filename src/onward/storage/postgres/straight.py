@@ -45,7 +45,7 @@ class Plan:
         if link.direct:
             values = [packed.data for packed in self._values()]
             return link.straight("record", values, [Format.BINARY] * len(values)) == 1
-        return bool(link.ask("record", *self._values())[0][0])
+        return len(link.ask("record", *self._values())) == 1
 
     def _send_alone(self, link: Link) -> bool:
         row = self.entries[0]

@@ -108,6 +108,10 @@ class SqliteStore(Upkeep):
     def place(self) -> str:
         return str(self._path)
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 
