@@ -15,10 +15,9 @@ import click
 
 from onward.api import connect
 from onward.api.journal import Journal, journal_file
-from onward.api.overview import NoJournal
 from onward.cli import output
 from onward.cli.group import FAILED, exit_code
-from onward.core.errors import JournalError
+from onward.core.errors import JournalError, NoJournal
 from onward.core.texts import plain
 from onward.storage.urls import masked
 

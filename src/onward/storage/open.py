@@ -40,14 +40,19 @@ _sharing: Final = threading.Lock()
 
 
 def open_store(
-    url: str, *, durability: Durability = "machine", clock: Callable[[], float] = time.time
+    url: str,
+    *,
+    durability: Durability = "machine",
+    clock: Callable[[], float] = time.time,
+    create: bool = True,
 ) -> Store:
     """The journal at `url`, created if there is none. Raises JournalUnusable with what to do about it.
 
     durability: what an acknowledged record survives: the death of the machine, or that of the process only (faster).
+    create: if not, a database without a journal raises NoJournal; a file is looked for by whoever asks.
     """
     if _POSTGRES.match(url):
-        return _postgres(url, durability)
+        return _postgres(url, durability, create=create)
     if url.startswith("memory:"):
         return _memory(url, clock)
     address, _, query = url.partition("?") if url.startswith("sqlite:") else (url, "", "")
@@ -61,9 +66,9 @@ def open_store(
     )
 
 
-def _postgres(url: str, durability: Durability) -> Store:
+def _postgres(url: str, durability: Durability, *, create: bool) -> Store:
     try:
-        store: Store = postgres.PostgresStore(url, durable=durability == "machine")
+        store: Store = postgres.PostgresStore(url, durable=durability == "machine", create=create)
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "psycopg":
             raise

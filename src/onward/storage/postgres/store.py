@@ -18,7 +18,7 @@ from weakref import WeakSet
 import psycopg
 
 from onward.core import limits
-from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
+from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJournal, OutcomeUnknown
 from onward.core.flow import Limits
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
@@ -92,7 +92,7 @@ class PostgresStore(Upkeep):
                 f"nothing was changed. Connect to the primary with a role that may write."
             )
         if not layout.migrate(link, self._connector.address, facts.role, create=create):
-            raise JournalUnusable(f"there is no journal in {place}; nothing was changed")
+            raise NoJournal(f"there is no journal in {place}; nothing has been recorded yet there")
 
     @property
     def doubts(self) -> Sequence[str]:

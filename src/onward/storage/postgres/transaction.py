@@ -8,6 +8,7 @@ that is written first, together with the questions of the claim.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -25,7 +26,7 @@ from onward.storage.postgres.longtext import short
 from onward.storage.postgres.shelf import Shelf, reads
 
 # What packing does with a value that no journal can hold: half a surrogate pair, a number beyond 64 bits.
-UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError)
+UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError, struct.error)
 _RUN_INDEXES: Final = ("run_id", "run_open", "run_single")
 
 
