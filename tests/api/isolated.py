@@ -257,7 +257,7 @@ class Shop:
         return len(item)
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
+def gone(pid: int, within_s: float = 60.0) -> bool:
     """Whether a process is gone, or a zombie, soon."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:

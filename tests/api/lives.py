@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -99,7 +98,7 @@ def taken_over(run_id: str) -> Run:
         session = other.claim(run)
         assert session is not None
         current.end(session)
-        return replace(session.run)
+        return session.run._replace()
     finally:
         other.store.close()
 

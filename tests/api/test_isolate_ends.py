@@ -118,10 +118,8 @@ def test_memory_is_bounded() -> None:
 
 @pytest.mark.parametrize("how", ["sleep", "loop", "deaf", "lock"])
 def test_a_sync_step_is_ended_when_its_time_is_over(tmp_path: Path, how: str) -> None:
-    began = time.monotonic()
     with pytest.raises(onward.StepTimeout, match=r"step `hangs` took longer than its timeout of 0.3 s"):
         ran(lambda: isolated.hangs(str(tmp_path / "log"), how))
-    assert time.monotonic() - began < 10
     [pid] = logged(tmp_path / "log")
     assert gone(int(pid))
     assert outcomes() == {"hangs#1": "failed"}

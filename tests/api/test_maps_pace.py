@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
 import onward
-from api.lives import Killed, die, outcomes, runs, the_run
+from api.lives import Killed, die, entries, outcomes, runs, the_run
+from api.times import Times
 from onward.core import limits
 
 starts: list[tuple[float, Any]] = []
@@ -53,6 +54,22 @@ def collect(fn: Any, items: Any, in_loop: bool, **options: Any) -> list[Any]:
     return asyncio.run(main())
 
 
+def first(count: int, fn: Any, items: Any, in_loop: bool, **options: Any) -> list[Any]:
+    """The first results of a map that is dropped then."""
+    if not in_loop:
+        return list(islice(onward.map(fn, items, **options), count))
+
+    async def main() -> list[Any]:
+        got: list[Any] = []
+        async for result in onward.map(fn, items, **options):
+            got.append(result)
+            if len(got) == count:
+                break
+        return got
+
+    return asyncio.run(main())
+
+
 everywhere = pytest.mark.parametrize(
     ("fn", "in_loop"),
     [(begin, False), (begin, True), (begin_async, False), (begin_async, True)],
@@ -74,10 +91,13 @@ def test_items_start_at_the_rate(fn: Any, in_loop: bool) -> None:
 
 @everywhere
 def test_a_burst_may_start_at_once(fn: Any, in_loop: bool) -> None:
-    before = time.monotonic()
-    collect(fn, range(6), in_loop, name="m", rate="10/s burst 5")
-    assert starts[4][0] - starts[0][0] < 0.35
-    assert starts[5][0] - before >= 0.1
+    """At an even pace the second one would be due in an hour."""
+    begun_at = time.monotonic()
+    assert first(5, fn, range(6), in_loop, name="m", rate="1/h burst 5") == list(range(5))
+    assert sorted(item for _, item in starts) == list(range(5))
+    starts.clear()
+    collect(fn, range(6), in_loop, name="n", rate="10/s burst 5")
+    assert max(starts)[0] - begun_at >= 0.1
 
 
 def test_further_attempts_are_paced_too() -> None:
@@ -85,10 +105,11 @@ def test_further_attempts_are_paced_too() -> None:
         begin(number)
         raise ConnectionError
 
+    before = time.monotonic()
     with pytest.raises(ConnectionError):
         list(onward.map(work, [1], name="m", rate="20/s", max_attempts=4, backoff=0))
     assert len(starts) == 4
-    assert starts[-1][0] - starts[0][0] >= 3 * 0.05 - 0.015
+    assert starts[-1][0] - before >= 3 * 0.05
 
 
 @pytest.mark.parametrize("dies", [True, False])
@@ -108,35 +129,32 @@ def test_a_restart_is_no_burst(dies: bool) -> None:
             if number == 1:
                 break
     began = list(starts)
+    # The pace counts from what the journal says: a note may have been written late.
+    last_start = max(entry.begun_at or 0.0 for entry in entries())
+    before, wall = time.monotonic(), time.time()
     assert list(onward.map(work, range(3), **options)) == [0, 1, 2]
     later = starts[len(began)]
-    assert later[0] - began[-1][0] >= 0.25 - 0.015
+    assert later[0] - before >= 0.25 - (wall - last_start) - 0.001
 
 
-def test_a_restart_long_after_waits_for_nothing() -> None:
-    for _ in onward.map(begin, range(50), name="m", rate="20/s", concurrency=1):
-        break
-    time.sleep(0.1)
-    before = time.monotonic()
-    next(iter(onward.map(begin, range(50), name="m", rate="20/s", key=str, concurrency=1)))
-    assert time.monotonic() - before < 5
+def test_a_restart_long_after_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"name": "m", "rate": "1/h", "concurrency": 1}
+    assert first(1, begin, range(50), False, **options) == [0]
+    Times(monkeypatch).leap(3_600)
+    assert first(2, begin, range(50), False, **options) == [0, 1]
 
 
 def test_a_map_that_waits_for_its_pace_stops_when_it_is_asked_to() -> None:
     """Nothing begins for an hour; the request must not wait as long."""
     threading.Timer(0.3, lambda: onward.Journal().cancel("m")).start()
-    begun_at = time.monotonic()
     with pytest.raises(onward.RunCancelled):
         list(onward.map(begin, range(3), name="m", rate="1/h"))
-    assert time.monotonic() - begun_at < 30
     assert [item for _, item in starts] == [0]
 
 
 def test_a_map_left_by_break_while_others_wait_for_their_turn_ends_at_once() -> None:
-    begun_at = time.monotonic()
     for _ in onward.map(begin, range(5), name="m", rate="1/h"):
         break
-    assert time.monotonic() - begun_at < 10
     assert the_run().state == "pending"
 
 
@@ -245,13 +263,13 @@ def test_items_without_a_key_are_free(in_loop: bool) -> None:
 
 
 def test_each_key_has_its_own_pace() -> None:
-    begun_at = time.monotonic()
     items = ["a1", "b1", "c1", "a2", "b2", "c2"]
+    got = first(3, begin, items, False, name="hourly", per_key=host, per_key_rate="1/h")
+    assert got == [item for _, item in sorted(starts)] == ["a1", "b1", "c1"], "one key waited for another"
+    starts.clear()
+    before = time.monotonic()
     list(onward.map(begin, items, name="m", per_key=host, per_key_rate="5/s"))
-    first, second = starts[:3], starts[3:]
-    assert {item[0] for _, item in first} == {"a", "b", "c"}
-    assert max(at for at, _ in first) - begun_at < 0.19
-    assert min(at for at, _ in second) - begun_at >= 0.2 - 0.015
+    assert min(at for at, item in starts if item.endswith("2")) - before >= 0.2
 
 
 def test_what_the_key_function_raises_comes_out() -> None:
@@ -315,14 +333,13 @@ def test_the_other_keys_go_on_meanwhile() -> None:
     def work(item: str) -> str:
         begin(item)
         if item == "a0":
-            raise TooManyRequests(0.5)
+            raise TooManyRequests(3_600)
         return item
 
-    results = list(onward.map(work, ["a0", "a1", "b0", "b1"], name="m", per_key=host, on_error="continue"))
-    assert isinstance(results[0], onward.Failure)
-    asked_at, later = starts[0][0], {item: at for at, item in starts}
-    assert later["b1"] - asked_at < 0.45
-    assert later["a1"] - asked_at >= 0.5
+    items = ["a0", "a1", "b0", "b1"]
+    got = first(3, work, items, False, name="m", per_key=host, on_error="continue", as_completed=True)
+    assert sorted(one.item if isinstance(one, onward.Failure) else one for one in got) == ["a0", "b0", "b1"]
+    assert "a1" not in {item for _, item in starts}, "its host asked for an hour"
 
 
 @pytest.mark.parametrize("make", [lambda: 1e9, lambda: -5, lambda: float("nan"), lambda: "soon"])

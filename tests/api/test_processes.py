@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -185,21 +186,35 @@ def test_a_sleep_survives_a_kill(tmp_path: Path) -> None:
         tmp_path,
         """
         import os, threading, time, onward
+        from onward.api import connect
+
+        def sleeps():
+            return [entry for entry in connect.engine().store.entries(1) if entry.kind == "sleep"]
+
+        def die():
+            while not sleeps():
+                time.sleep(0.01)
+            os.kill(os.getpid(), 9)
 
         @onward.workflow
         def main():
-            print("asleep", flush=True)
             if "DIE" in os.environ:
-                threading.Timer(0.05, os.kill, (os.getpid(), 9)).start()
-            onward.sleep(0.4)
+                threading.Thread(target=die).start()
+            onward.sleep(hours=1)
 
-        begun = time.monotonic()
+        if "LATER" in os.environ:
+            store = connect.engine().store
+            store.now = lambda: time.time() + 3_600
         main()
-        print(time.monotonic() - begun)
+        [sleep] = sleeps()
+        print(sleep.value)
         """,
     )
+    before = time.time()
     assert run(job, DIE="1").returncode == -signal.SIGKILL
-    assert float(run(job).stdout.split()[1]) < 0.35
+    after = time.time()
+    wake_at = float(run(job, LATER="1").stdout)
+    assert before + 3_600 <= wake_at <= after + 3_600, "it slept until the time that its first life recorded"
 
 
 def test_a_child_of_fork_records_nothing_and_does_not_disturb_its_parent(tmp_path: Path) -> None:

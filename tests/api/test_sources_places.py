@@ -6,12 +6,12 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import onward
 from api.lives import environment, python, runs, told, write_script
+from surfaces.kernel import Kernel, raised, said
 
 # -- waiting for another one -----------------------------------------------------------------------------
 
@@ -33,6 +33,8 @@ async def tick():
     global ticks
     while True:
         ticks += 1
+        if ticks == 10:
+            open("ticked", "w").close()
         await asyncio.sleep(0.01)
 async def main():
     ticker = asyncio.create_task(tick())
@@ -45,19 +47,29 @@ asyncio.run(main())
         name="waiter.py",
     )
     body = {
-        "each": "for item in onward.each('ab', name='loop'):\n    print(item, flush=True)\n    time.sleep(0.8)",
-        "map": (
-            "def work(item):\n    print(item, flush=True)\n    time.sleep(0.8)\n    return item.upper()\n"
-            "list(onward.map(work, 'ab', name='loop', concurrency=1))"
-        ),
+        "each": "for item in onward.each('ab', name='loop'):\n    hold(item)",
+        "map": "list(onward.map(hold, 'ab', name='loop', concurrency=1))",
     }
-    holder = write_script(tmp_path, f"import time, onward\n{body[what]}", name="holder.py")
+    holder = write_script(
+        tmp_path,
+        f"""
+import os, time, onward
+until = time.monotonic() + 60
+def hold(item):
+    print(item, flush=True)
+    while not os.path.exists("ticked") and time.monotonic() < until:
+        time.sleep(0.01)
+    return item.upper()
+{body[what]}
+""",
+        name="holder.py",
+    )
     first = subprocess.Popen(
         [sys.executable, holder], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE
     )
     assert first.stdout is not None
     first.stdout.readline()
-    ended = python(waiter, cwd=tmp_path)
+    ended = python(waiter, cwd=tmp_path, timeout=90)
     first.communicate()
     assert "waiting for it" in ended.stderr
     assert ended.stdout.split("\n")[0] == ("True []" if what == "each" else "True ['A', 'B']"), ended.stderr
@@ -163,50 +175,24 @@ NOTEBOOK = {
 
 @pytest.mark.slow
 def test_in_a_notebook_loops_have_names_and_cells_are_run_again(tmp_path: Path) -> None:
-    from jupyter_client.blocking.client import BlockingKernelClient
-    from jupyter_client.connect import write_connection_file
-
     (tmp_path / "pyproject.toml").touch()
-    connection, _ = write_connection_file(
-        str(tmp_path / "kernel.json"), transport="ipc", ip=str(tmp_path / "k")
-    )
-    kernel = subprocess.Popen(
-        [sys.executable, "-m", "ipykernel_launcher", "-f", connection],
-        cwd=tmp_path,
-        env=environment(IPYTHONDIR=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path)),
-    )
-    client = BlockingKernelClient(connection_file=connection)
-    client.load_connection_file()
-    client.start_channels()
+    kernel = Kernel(tmp_path, ONWARD_QUIET="1")
 
-    def cell(code: str) -> tuple[str, str]:
-        printed: list[str] = []
-
-        def listen(message: Any) -> None:
-            content = message["content"]
-            if message["msg_type"] == "stream" and content["name"] == "stdout":
-                printed.append(content["text"])
-
-        reply = client.execute_interactive(code, timeout=30, output_hook=listen)["content"]
-        return "".join(printed).strip(), f"{reply.get('ename', '')}: {reply.get('evalue', '')}"
+    def cell(code: str) -> str:
+        return said(kernel.cell(code)).strip()
 
     try:
-        client.wait_for_ready(timeout=60)
-        assert 'give it a name: onward.each(..., name="...")' in cell(NOTEBOOK["no name"])[1]
-        assert cell("stop = 2\n" + NOTEBOOK["named"])[1].startswith("AssertionError")
+        assert 'give it a name: onward.each(..., name="...")' in raised(kernel.cell(NOTEBOOK["no name"]))
+        assert raised(kernel.cell("stop = 2\n" + NOTEBOOK["named"])).startswith("AssertionError")
         cell("stop = None\n" + NOTEBOOK["named"])
-        assert cell("print(begun)")[0] == "[2, 3, 4, 5]"
-        assert [cell(NOTEBOOK["cursor"])[0] for _ in range(3)] == ["1", "2", "3"]
-        assert cell(NOTEBOOK["async"])[0].split() == ["0", "1"]
-        assert cell(NOTEBOOK["plain"])[0] == "[1, 2]", (
-            "the kernel's own loop is no reason to refuse what blocks"
-        )
-        assert cell(NOTEBOOK["blocks"])[1].startswith("BlockingCall")
-        assert cell(NOTEBOOK["await"])[0] == "40"
+        assert cell("print(begun)") == "[2, 3, 4, 5]"
+        assert [cell(NOTEBOOK["cursor"]) for _ in range(3)] == ["1", "2", "3"]
+        assert cell(NOTEBOOK["async"]).split() == ["0", "1"]
+        assert cell(NOTEBOOK["plain"]) == "[1, 2]", "the kernel's own loop is no reason to refuse what blocks"
+        assert raised(kernel.cell(NOTEBOOK["blocks"])).startswith("BlockingCall")
+        assert cell(NOTEBOOK["await"]) == "40"
     finally:
-        client.stop_channels()
-        kernel.kill()
-        kernel.wait()
+        kernel.end()
 
 
 def test_a_second_loop_at_the_same_place_is_told_to_take_a_name(tmp_path: Path) -> None:

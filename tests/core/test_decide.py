@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -41,11 +40,13 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 TABLE: dict[RunState, dict[str, RunState]] = {
     "pending": {"claimed": "running", "paused": "paused", "cancelled": "cancelled", "reset": "pending"},
     "running": {
+        "orphaned": "waiting",
         "claimed": "running",
         "returned": "done",
         "raised": "failed",
         "released": "pending",
         "suspended": "waiting",
+        "retried": "waiting",
         "paused": "paused",
         "diverged": "stuck",
         "doubted": "stuck",
@@ -154,13 +155,14 @@ def test_a_failed_attempt_is_an_entry_and_the_next_one_is_already_marked() -> No
         (Raised("{}", ("a#1",)), "failed"),
         (Released("released"), "pending"),
         (Released("suspended", wake_at=500.0), "waiting"),
+        (Raised("{}", again_at=500.0), "waiting"),
         (Released("paused"), "paused"),
         (Released("cancelled"), "cancelled"),
         (Released("diverged", "{}"), "stuck"),
     ],
 )
 def test_however_a_lease_ends_nobody_holds_the_run_any_more(fact: Any, state: RunState) -> None:
-    change = decide(replace(LEASED, stalls=2), fact, now=100)
+    change = decide(LEASED._replace(stalls=2), fact, now=100)
     after = row(change)
     assert (after.state, after.owner, after.lease_until, after.stalls) == (state, None, None, 0)
     assert (after.fence, after.updated_at) == (3, 100)
@@ -169,7 +171,7 @@ def test_however_a_lease_ends_nobody_holds_the_run_any_more(fact: Any, state: Ru
 
 
 def test_a_result_takes_the_place_of_an_earlier_error() -> None:
-    after = row(decide(replace(LEASED, error="old"), Returned("1"), now=100))
+    after = row(decide(LEASED._replace(error="old"), Returned("1"), now=100))
     assert (after.result, after.error) == ("1", None)
 
 
@@ -180,7 +182,7 @@ def test_the_end_with_an_error_names_the_entries_that_it_came_from() -> None:
 
 
 def test_a_run_given_back_without_an_error_keeps_the_one_it_had() -> None:
-    assert row(decide(replace(LEASED, error="old"), Released("released"), now=100)).error == "old"
+    assert row(decide(LEASED._replace(error="old"), Released("released"), now=100)).error == "old"
 
 
 @pytest.mark.parametrize(
@@ -198,14 +200,14 @@ def test_a_run_given_back_without_an_error_keeps_the_one_it_had() -> None:
 def test_a_wish_stays_until_it_is_granted_or_the_run_is_over(
     request_: Any, fact: Any, left: str | None
 ) -> None:
-    assert row(decide(replace(LEASED, request=request_), fact, now=100)).request == left
+    assert row(decide(LEASED._replace(request=request_), fact, now=100)).request == left
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state != "running"])
 @pytest.mark.parametrize("fact", [Returned(None), Raised("{}"), Released("released"), Released("suspended")])
 def test_only_a_running_run_can_end(state: RunState, fact: Any) -> None:
     with pytest.raises(AssertionError, match=f"cannot happen to a {state} run"):
-        decide(replace(LEASED, state=state), fact, now=100)
+        decide(LEASED._replace(state=state), fact, now=100)
 
 
 # -- opening and claiming -------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ def test_a_new_run_is_leased_by_who_opens_it() -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_who_is_not_running_can_be_claimed_unless_it_is_over(state: RunState) -> None:
-    idle = replace(LEASED, state=state, owner=None, lease_until=None)
+    idle = LEASED._replace(state=state, owner=None, lease_until=None)
     assert may_claim(idle, now=0, owner_is_dead=False) == (state not in ("done", "cancelled"))
 
 
@@ -239,7 +241,7 @@ def test_a_running_run_is_free_once_its_lease_is_over_or_its_holder_proven_dead(
 @pytest.mark.parametrize("state", ["done", "cancelled"])
 def test_a_run_that_is_over_is_never_claimed(state: RunState) -> None:
     with pytest.raises(AssertionError, match="not to be had"):
-        claimed(replace(LEASED, state=state), Past(4, progressed=True), owner="you", now=200, lease_s=30)
+        claimed(LEASED._replace(state=state), Past(4, progressed=True), owner="you", now=200, lease_s=30)
 
 
 def claim(
@@ -254,7 +256,7 @@ def claim(
 
 
 def test_a_claim_raises_the_fence_and_holds_only_against_what_was_read() -> None:
-    asked = replace(LEASED, request="pause", error="old", wake_at=1.0)
+    asked = LEASED._replace(request="pause", error="old", wake_at=1.0)
     change = claim(asked, progressed=True)
     after = row(change)
     assert (change.fence, change.before, change.create) == (3, asked, False)
@@ -288,14 +290,14 @@ def test_what_an_earlier_lease_left_begun_is_not_blamed_for_this_death() -> None
 
 @pytest.mark.parametrize("state", ["pending", "waiting", "paused", "stuck", "failed"])
 def test_a_run_that_was_given_back_blames_nobody(state: RunState) -> None:
-    change = claim(replace(LEASED, state=state, owner=None, lease_until=None), begun())
+    change = claim(LEASED._replace(state=state, owner=None, lease_until=None), begun())
     assert change.begun == ()
     assert row(change).stalls == 0
 
 
 def test_a_lease_that_ended_alive_blames_nobody_and_forgets_no_death_before_it() -> None:
     """A full disk kept a process from giving its run back: what it had in flight counted as if it had died in it."""
-    change = claim(replace(LEASED, stalls=2), begun(), ended_alive=True)
+    change = claim(LEASED._replace(stalls=2), begun(), ended_alive=True)
     assert change.begun == ()
     assert [e.key for e in change.entries] == ["run/claimed"]
     assert row(change).stalls == 2
@@ -305,19 +307,19 @@ def test_a_lease_that_ended_alive_blames_nobody_and_forgets_no_death_before_it()
 def test_stalls_count_leases_in_a_row_that_died_without_recording_anything(progress: list[bool]) -> None:
     run = LEASED
     for progressed in progress:
-        run = replace(row(claim(run, progressed=progressed)), lease_until=0.0)
+        run = row(claim(run, progressed=progressed))._replace(lease_until=0.0)
     in_a_row = next((n for n, progressed in enumerate(reversed(progress)) if progressed), len(progress))
     assert run.stalls == in_a_row
     assert run.fence == LEASED.fence + len(progress)
 
 
 def test_a_death_with_something_in_flight_is_no_stall() -> None:
-    assert row(claim(replace(LEASED, stalls=1), begun())).stalls == 0
+    assert row(claim(LEASED._replace(stalls=1), begun())).stalls == 0
 
 
 def test_failures_that_are_to_be_repeated_are_reopened_by_the_new_lease() -> None:
     failed = Entry("a#1", "step", "failed", "a", None, "{}", 1, 3, 2)
-    change = claim(replace(LEASED, state="failed", owner=None, lease_until=None), reopen=(failed,))
+    change = claim(LEASED._replace(state="failed", owner=None, lease_until=None), reopen=(failed,))
     assert [(e.key, e.state, e.value, e.fence) for e in change.entries] == [
         ("a#1", "reopened", None, 4),
         ("run/claimed", "mark", '"you"', 4),
@@ -333,7 +335,7 @@ def test_failures_that_are_to_be_repeated_are_reopened_by_the_new_lease() -> Non
 def test_the_first_entry_of_a_new_lease_is_known(
     in_flight: int, progressed: bool, reopen: int, state: RunState
 ) -> None:
-    run = replace(LEASED, state=state)
+    run = LEASED._replace(state=state)
     failed = tuple(Entry(f"f#{n}", "step", "failed", "f") for n in range(reopen))
     change = claim(run, *(begun(f"a#{n}") for n in range(in_flight)), progressed=progressed, reopen=failed)
     assert row(change).leased_seq == 9 + len(change.entries)
@@ -346,7 +348,7 @@ def test_the_first_entry_of_a_new_lease_is_known(
 @pytest.mark.parametrize("event", ["cancelled", "paused", "resumed", "reset"])
 @pytest.mark.parametrize("state", STATES)
 def test_a_person_acts_on_a_run_only_where_the_table_says_so(state: RunState, event: Any) -> None:
-    change = acted(replace(LEASED, state=state), event, by="ann", now=100)
+    change = acted(LEASED._replace(state=state), event, by="ann", now=100)
     if event not in TABLE[state]:
         assert change is None
         return
@@ -392,7 +394,7 @@ def test_a_run_that_has_ended_is_held_by_nobody(state: RunState, event: Event) -
     """Whatever function makes the transition: into an ended state it takes owner and lease away."""
     if event not in ("returned", "raised", "cancelled") or transition(state, event) is None:
         return
-    run = replace(LEASED, state=state)
+    run = LEASED._replace(state=state)
     made: Change | None
     if event == "returned":
         made = decide(run, Returned(None), now=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -54,7 +53,7 @@ def test_a_doubt_leaves_the_run_stuck_and_its_unit_begun() -> None:
 def test_what_a_person_says_of_a_step_is_its_outcome_and_shuts_out_whoever_held_the_run(
     state: RunState,
 ) -> None:
-    run = replace(RUN, state=state, owner=None)
+    run = RUN._replace(state=state, owner=None)
     change = settled(run, BEGUN, "17", by="ann@host", now=100.0)
     done, mark = change.entries
     assert (done.key, done.state, done.value, done.attempt) == ("fetch#1", "done", "17", 0)
@@ -66,7 +65,7 @@ def test_what_a_person_says_of_a_step_is_its_outcome_and_shuts_out_whoever_held_
 
 
 def test_a_step_that_was_not_executed_may_be_begun_again_with_its_crashes_forgiven() -> None:
-    change = freed(replace(RUN, state="stuck"), BEGUN, by="ann@host", now=100.0)
+    change = freed(RUN._replace(state="stuck"), BEGUN, by="ann@host", now=100.0)
     [begun] = change.begun
     assert (begun.fence, begun.crashes, begun.suspect, begun.attempt) == (0, 0, False, 2)
     assert change.entries[0].state == "reopened"

@@ -76,7 +76,7 @@ def test_a_long_message_is_cut_and_a_missing_one_leaves_no_colon(message: str, s
     streak.failed("a", ValueError(message))
     assert streak.reason is not None
     assert streak.reason.error == shown
-    assert "all of them with" in streak.reason.sentence
+    assert streak.reason.sentence == f"the last item failed with {shown}"
 
 
 def test_an_error_that_cannot_be_shown_does_not_hide_the_reason() -> None:

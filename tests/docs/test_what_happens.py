@@ -149,6 +149,20 @@ def test_the_same_exception_three_times(project: Project) -> None:
     assert sorted(project.rows()) == [0, 1, 2, 3, 4]
 
 
+def test_item_after_item_fails(project: Project) -> None:
+    project.write(JOB.replace('if str(item) == os.environ.get("BAD"):', 'if os.path.exists("down"):'))
+    (project.folder / "down").touch()
+    ended = project.onward("run", "--delay", "0", "job.py")
+    assert ended.returncode == 1
+    assert did(ended.stdout) == [0, 0, 0, 1, 1, 1, 2]
+    assert "stopped early: the last 3 items in a row ended the program" in ended.stderr
+    assert "ValueError: a bad page" in ended.stderr
+    assert "it is not started again" in ended.stderr
+    (project.folder / "down").unlink()
+    project.goes_on(0, 1, 2, 3, 4)
+    assert project.rows() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -71,11 +70,11 @@ def test_a_transaction_whose_commit_has_no_answer_happened_or_is_repeated(
 ) -> None:
     run = opened(direct, "r", owner=None, lease_until=None, state="pending")
     queued(direct, "q")
-    lease = replace(run, fence=2, owner="me", lease_until=99.0, state="running", leased_seq=0)
+    lease = run._replace(fence=2, owner="me", lease_until=99.0, state="running", leased_seq=0)
     order: Change | Claim = {
         "created": Change(0, 0, (entry("x"),), after=a_run("new"), create=True),
         "claimed": Change(run.no, 1, (entry("x", "mark", "mark"),), after=lease, before=run),
-        "ended": Change(run.no, 1, after=replace(run, state="done"), before=run),
+        "ended": Change(run.no, 1, after=run._replace(state="done"), before=run),
         "a worker's claim": Claim("me", 30.0, ("work",)),
     }[way]
     proxy.arm(b"commit", fault)

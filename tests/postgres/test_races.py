@@ -7,12 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
 from onward.core.decide import Released, Returned, decide
-from onward.core.flow import Limits
+from onward.core.flow import text_of
 from onward.core.model import Applied, Change, Claim, Claimed, Refused
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
@@ -71,7 +70,7 @@ def test_a_claim_waits_for_what_the_holder_is_just_writing_and_sees_it(
     store = open_store()
     run = opened(store)
     claim = Change(
-        run.no, 1, (entry("claimed", "mark", "mark"),), after=replace(run, fence=2, leased_seq=0), before=run
+        run.no, 1, (entry("claimed", "mark", "mark"),), after=run._replace(fence=2, leased_seq=0), before=run
     )
     with postgres_server.connect() as holder, ThreadPoolExecutor() as pool:
         holder.execute("BEGIN")
@@ -183,7 +182,7 @@ def test_many_workers_share_a_queue_and_no_run_is_claimed_twice(open_store: Open
 
 def test_a_queues_concurrency_holds_over_many_workers(open_store: Open) -> None:
     stores = [open_store() for _ in range(4)]
-    stores[0].set_limits(Limits("q", concurrency=3))
+    stores[0].set_queue("q", declared=text_of({"concurrency": 3}))
     for number in range(40):
         queued(stores[0], f"r{number}")
     running, most = Counter[str](), []

@@ -51,7 +51,7 @@ def test_others_hear_at_once_of_what_they_may_wait_for(open_store: Open, what: s
     elif what == "ended":
         here.commit([decide(run, Returned(None), now=here.now())])
     else:
-        here.set_limits(here.queues()[0]._replace(concurrency=3))
+        here.set_queue("q", declared="{}")
     assert _told_within(there, seen, 5.0)
 
 
@@ -251,15 +251,8 @@ def test_both_databases_know_the_same_statements() -> None:
     """Names and meaning are the same; what only one of them has stands here."""
     sqlite, postgres = load("onward.storage.sqlite"), load("onward.storage.postgres")
     only_sqlite = {
-        "is_empty",
-        "add_entry",
-        "guard",
-        "vacuum",
-        "snapshot",
-        "integrity",
-        "run_numbered",
-        "busy_lanes",
-        "wake",
+        *("is_empty", "add_entry", "guard", "vacuum", "snapshot", "integrity", "run_numbered", "wake"),
+        *("last_number", "added_runs", "first_start", "ready_priority"),
     }
     assert set(sqlite) - set(postgres) == only_sqlite
     assert only_sqlite.isdisjoint(postgres)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -211,7 +210,7 @@ def test_a_journal_that_nobody_wrote_to_is_not_searched_for_requests(
 def test_a_request_to_another_run_asks_nothing_of_ours(
     engine: Engine, journal: Journal, session: Session, clock: Clock
 ) -> None:
-    other = engine.open(replace(WANT, id="r-2", identity="workflow:other"))
+    other = engine.open(WANT._replace(id="r-2", identity="workflow:other"))
     assert other is not None
     journal.request(other.run.no, "cancel")
     keep(engine, clock, seconds=0.25)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -112,7 +111,7 @@ def _only_tend(self: Engine, sessions: Sequence[Session], renewed: float) -> flo
 def _forgetful(run: Run, past: Any, *, owner: str, now: float, lease_s: float) -> Change:
     change = decide_module.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
     assert change.after is not None
-    return change._replace(after=replace(change.after, request=None))
+    return change._replace(after=change.after._replace(request=None))
 
 
 def _start_silently(self: Session, past: Begun) -> Flow[None]:

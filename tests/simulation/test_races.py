@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -34,7 +33,7 @@ def test_a_run_with_an_id_that_ends_while_it_is_asked_for_is_handed_over_as_it_e
     flow = session.finish(Outcome("shipped", None, 0.0, 0.0))
     next(flow)
     [change] = flow.send(1_000.0).changes
-    engine.committer.commit(change._replace(after=replace(change.after, state=state)))
+    engine.committer.commit(change._replace(after=change.after._replace(state=state)))
     engine.let_go(session)
 
     ended = obtain(engine, want)

@@ -1,15 +1,14 @@
-"""What every store promises about queued runs: who claims them, in which order, within which limits."""
+"""What every store promises about queued runs beside claims: who waits for whom, who works, what many items make."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from onward.core.decide import Released, Returned, decide, submitted
-from onward.core.flow import Limits
-from onward.core.model import Applied, Change, Claim, Claimed, Owner, Run, WorkerRow
+from onward.core.flow import Limits, Quota, text_of
+from onward.core.model import Applied, Arrival, Arrived, Change, Claim, Claimed, Owner, Run, WorkerRow
 from onward.storage import Store
 from storage.conftest import Clock
 from storage.rows import entry, opened, reason
@@ -23,7 +22,14 @@ def queued(store: Store, run_id: str, **fields: Any) -> Run:
 
 
 def _submitting(store: Store, run_id: str, **fields: Any) -> Change:
-    given: dict[str, Any] = {"kind": "workflow", "name": "work", "identity": run_id, "queue": "q", **fields}
+    given: dict[str, Any] = {
+        "kind": "workflow",
+        "name": "work",
+        "identity": run_id,
+        "args": "[[],{}]",
+        **fields,
+    }
+    given.setdefault("queue", "q")
     return submitted(Run(run_id, **given), now=store.now())
 
 
@@ -49,73 +55,6 @@ def finish(store: Store, run_id: str) -> None:
     assert isinstance(answer, Applied)
 
 
-def test_what_is_claimed_is_leased_and_nobody_elses(store: Store, clock: Clock) -> None:
-    queued(store, "a")
-    [(run, last_seq)] = claim(store).runs
-    assert run == stored(store, "a")
-    assert (run.state, run.owner, run.fence, run.lease_until) == ("running", "w", 1, clock.at + 30.0)
-    assert last_seq == store.last_seq(run.no) == run.leased_seq
-    assert [e.name for e in store.entries(run.no)] == ["submitted", "claimed"]
-    assert claimed(store, 9) == []
-    finish(store, "a")
-    assert claimed(store, 9) == []
-
-
-def test_runs_are_claimed_by_priority_and_then_in_the_order_they_came(store: Store) -> None:
-    for run_id, priority in [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)]:
-        queued(store, run_id, priority=priority)
-    assert claimed(store, 2) == ["b", "d"]
-    assert claimed(store, 9) == ["a", "c", "e"]
-
-
-def test_only_workflows_and_queues_that_are_named_are_claimed(store: Store) -> None:
-    queued(store, "a", name="other")
-    queued(store, "b", queue="p")
-    queued(store, "c")
-    opened(store, "direct", name="work", state="pending", owner=None, lease_until=None)
-    assert claimed(store, 9, queues=("p", "missing")) == ["b"]
-    assert claimed(store, 9, names=()) == []
-    assert claimed(store, 9, names=("work", "other")) == ["a", "c"]
-
-
-def test_a_run_with_a_delay_is_claimed_when_its_time_has_come_and_not_before(
-    store: Store, clock: Clock
-) -> None:
-    at = clock.at
-    queued(store, "late", wake_at=at + 10)
-    queued(store, "early", wake_at=at + 5)
-    assert claim(store) == Claimed((), at + 5)
-    clock.at = at + 5
-    assert claimed(store, 9) == ["early"]
-    clock.at = at + 20
-    queued(store, "fresh")
-    assert claimed(store, 9) == ["late", "fresh"]
-
-
-def test_a_claim_sees_what_stands_before_it_in_its_batch(store: Store) -> None:
-    answers = store.commit(
-        [_submitting(store, "a"), Claim("w", 30.0, ("work",), (), 9), _submitting(store, "b")]
-    )
-    assert isinstance(answers[1], Claimed)
-    assert [run.id for run, _ in answers[1].runs] == ["a"]
-    assert stored(store, "b").state == "pending"
-    store.set_limits(Limits("q", concurrency=1))
-    ending = decide(stored(store, "a"), Returned(None), now=store.now())
-    answers = store.commit([ending, Claim("w", 30.0, ("work",), (), 9)])
-    assert isinstance(answers[1], Claimed)
-    assert [run.id for run, _ in answers[1].runs] == ["b"]
-
-
-def test_two_claims_in_one_batch_never_get_the_same_run(store: Store) -> None:
-    for run_id in "abc":
-        queued(store, run_id)
-    order = Claim("w", 30.0, ("work",), (), 2)
-    first, second = store.commit([order, order])
-    assert isinstance(first, Claimed)
-    assert isinstance(second, Claimed)
-    assert [[run.id for run, _ in one.runs] for one in (first, second)] == [["a", "b"], ["c"]]
-
-
 def test_a_refused_change_beside_a_claim_spoils_nothing(store: Store) -> None:
     queued(store, "a")
     run = opened(store, "direct")
@@ -127,68 +66,13 @@ def test_a_refused_change_beside_a_claim_spoils_nothing(store: Store) -> None:
     assert stored(store, "a").owner == "w"
 
 
-# -- limits -------------------------------------------------------------------------------------------
-
-
-def test_a_queue_executes_as_many_as_its_concurrency_allows(store: Store) -> None:
-    store.set_limits(Limits("q", concurrency=2))
-    for run_id in "abc":
-        queued(store, run_id)
-    assert claimed(store, 9) == ["a", "b"]
-    assert claimed(store, 9) == []
-    finish(store, "a")
-    assert claimed(store, 9) == ["c"]
-
-
-def test_a_lane_that_is_full_lets_others_pass(store: Store) -> None:
-    store.set_limits(Limits("q", per_key=1))
-    for run_id, lane in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("free", None)]:
-        queued(store, run_id, lane=lane)
-    assert claimed(store, 9) == ["a1", "b1", "free"]
-    assert claimed(store, 9) == []
-    finish(store, "a1")
-    assert claimed(store, 9) == ["a2"]
-
-
-def test_a_rate_counts_what_begins_within_its_window(store: Store, clock: Clock) -> None:
-    at = clock.at
-    store.set_limits(Limits("q", rate=2, window_s=10.0))
-    for run_id in "abcd":
-        queued(store, run_id)
-    assert claimed(store, 9) == ["a", "b"]
-    clock.at = at + 9.9
-    assert claimed(store, 9) == []
-    clock.at = at + 10.0
-    assert claimed(store, 1) == ["c"]
-    assert claimed(store, 9) == ["d"]
-
-
-def test_a_run_that_goes_on_is_not_held_back_by_the_rate(store: Store, clock: Clock) -> None:
-    store.set_limits(Limits("q", rate=1, window_s=10.0))
-    queued(store, "a")
-    assert claimed(store) == ["a"]
-    waiting = decide(stored(store, "a"), Released("suspended", None, clock.at + 1), now=clock.at)
-    store.commit([waiting])
-    queued(store, "b")
-    clock.at += 1
-    assert claimed(store, 9) == ["a"]
-
-
-def test_nothing_of_a_paused_queue_is_claimed(store: Store) -> None:
-    queued(store, "a")
-    store.set_limits(Limits("q", paused=True))
-    assert claim(store, 9) == Claimed(())
-    store.set_limits(Limits("q"))
-    assert claimed(store, 9) == ["a"]
-
-
 def test_queues_are_known_from_their_first_run_or_limits_on(store: Store) -> None:
     assert store.queues() == []
     queued(store, "a", queue="late")
-    limits = Limits("early", True, 1, 2, 3, 4.5)
-    store.set_limits(limits)
+    store.set_queue("early", paused=True, declared=text_of({"rate": Quota(3, 4.5)}))
     queued(store, "b", queue="early")
-    assert store.queues() == [limits, Limits("late")]
+    early, late = store.queues()
+    assert (early.limits, late.limits) == (Limits("early", True, rate=Quota(3, 4.5)), Limits("late"))
 
 
 # -- waiting for others ----------------------------------------------------------------------------------
@@ -295,10 +179,77 @@ def test_what_waits_and_who_holds_is_told(store: Store, clock: Clock) -> None:
 def test_a_claim_and_limits_change_the_version(store: Store) -> None:
     queued(store, "a")
     seen = [store.version()]
-    for write in (lambda: store.set_limits(Limits("q", concurrency=3)), lambda: claim(store)):
+    for write in (lambda: store.set_queue("q", declared=text_of({"concurrency": 3})), lambda: claim(store)):
         write()
         assert store.version() not in seen
         seen.append(store.version())
+
+
+# -- moved away, and many items in one run ----------------------------------------------------------------
+
+
+def test_a_journal_that_was_moved_takes_no_new_runs_until_that_is_taken_back(store: Store) -> None:
+    queued(store, "a")
+    store.set_moved("postgresql://there/app")
+    assert store.moved_to() == "postgresql://there/app"
+    for orders in (
+        [_submitting(store, "b")],
+        [_submitting(store, "b"), _submitting(store, "c")],
+        [_item("1")],
+    ):
+        assert {reason(answer) for answer in store.commit(orders)} == {"moved"}  # type: ignore[arg-type]
+    assert claimed(store) == ["a"]
+    store.set_moved(None)
+    assert store.moved_to() is None
+    queued(store, "b")
+
+
+def _item(item: str, key: str | None = None, at_most: int = 3, number: int = 0) -> Arrival:
+    run = Run(
+        f"batch-{item}-{number}", "workflow", "work", "i", queue="q", single="batch:work", wake_at=5_000.0
+    )
+    return Arrival(run, item, at_most, key)
+
+
+def test_items_join_the_run_that_has_not_begun_until_it_is_full(store: Store, clock: Clock) -> None:
+    answers = store.commit([_item(str(number)) for number in range(7)])
+    assert all(isinstance(answer, Arrived) and answer.new for answer in answers)
+    assert [answer.run_id for answer in answers] == [  # type: ignore[union-attr]
+        *["batch-0-0"] * 3,
+        *["batch-3-0"] * 3,
+        "batch-6-0",
+    ]
+    assert claimed(store, 9) == ["batch-0-0", "batch-3-0"]
+    assert [stored(store, run_id).args for run_id in ("batch-0-0", "batch-3-0")] == [
+        "[[[0,1,2]],{}]",
+        "[[[3,4,5]],{}]",
+    ]
+    [answer] = store.commit([_item("7")])
+    assert isinstance(answer, Arrived)
+    assert answer.run_id == "batch-6-0"
+    clock.at = 5_000.0
+    [(run, _)] = claim(store).runs
+    assert run == stored(store, "batch-6-0")
+    assert run.args == "[[[6,7]],{}]"
+    [answer] = store.commit([_item("8")])
+    assert isinstance(answer, Arrived)
+    assert answer.run_id == "batch-8-0"
+
+
+def test_an_item_with_a_key_arrives_once(store: Store) -> None:
+    first, again, other = store.commit([_item('"a"', "k"), _item('"a"', "k"), _item('"b"', "k")])
+    assert isinstance(first, Arrived)
+    assert again == first._replace(new=False)
+    assert reason(other) == "key"  # type: ignore[arg-type]
+    assert store.commit([_item('"a"', "k", number=1)]) == [again]
+    store.commit([_item('"c"', at_most=2)])
+    assert claimed(store) == [first.run_id]
+    # Also when the run has begun.
+    assert store.commit([_item('"a"', "k", number=2)]) == [again]
+    store.delete(first.run_no)
+    [fresh] = store.commit([_item('"a"', "k", number=3)])
+    assert isinstance(fresh, Arrived)
+    assert fresh.new
 
 
 def test_a_run_for_workers_is_read_back_as_it_was_given(store: Store) -> None:
@@ -308,8 +259,8 @@ def test_a_run_for_workers_is_read_back_as_it_was_given(store: Store) -> None:
     )  # fmt: skip
     store.commit([Change(0, 0, after=given, create=True)])
     run = stored(store, "r")
-    assert run == replace(given, no=run.no)
+    assert run == given._replace(no=run.no)
     store.commit(
-        [Change(run.no, 0, after=replace(run, priority=9, single=None, tags=None, attempt=0, queue="x"))]
+        [Change(run.no, 0, after=run._replace(priority=9, single=None, tags=None, attempt=0, queue="x"))]
     )
-    assert stored(store, "r") == replace(run, priority=9, single=None, tags=None, attempt=0)
+    assert stored(store, "r") == run._replace(priority=9, single=None, tags=None, attempt=0)

@@ -1,6 +1,5 @@
 """What every store promises about writing: each sentence of the port is a test, on every store."""
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -39,7 +38,7 @@ def test_a_created_run_is_read_back_as_it_was_given(store: Store) -> None:
     )
     [answer] = store.commit([Change(0, 0, after=run, create=True)])
     assert answer == Applied(1, -1, "pause")
-    assert store.run("orders-2026") == replace(run, no=1)
+    assert store.run("orders-2026") == run._replace(no=1)
 
 
 def test_entries_get_dense_numbers_from_zero_in_the_order_of_the_changes(store: Store) -> None:
@@ -74,7 +73,7 @@ def test_a_change_under_an_old_fence_is_refused_and_leaves_no_trace_while_the_ot
         4,
         (entry("stale"),),
         (begun("stale"),),
-        after=replace(two, state="done"),
+        after=two._replace(state="done"),
         progress=Progress(9, 9, 9),
     )
     answers = store.commit([Change(one.no, 1, (entry("a"),)), stale, Change(two.no, 5, (entry("b"),))])
@@ -91,7 +90,7 @@ def test_changes_beside_each_other_are_written_together_or_not_at_all(store: Sto
     """An item was recorded without the cursor that moves with it, if the cursor's lease was lost in between."""
     one, two, third = opened(store, "one"), opened(store, "two", fence=5), opened(store, "third")
     company = [] if alone else [Change(third.no, 1, (entry("c"),))]
-    moved = Change(two.no, 5, after=replace(two, result="7"))
+    moved = Change(two.no, 5, after=two._replace(result="7"))
     both = Change(one.no, 1, (entry("a"),), ended=("a",), beside=(moved,))
     assert reason(store.commit([both._replace(fence=9), *company])[0]) == "fence"
     refused = store.commit([both._replace(beside=(moved._replace(fence=4),))])[0]
@@ -99,9 +98,9 @@ def test_changes_beside_each_other_are_written_together_or_not_at_all(store: Sto
     assert (refused.reason, refused.run_no) == ("fence", two.no)
     assert (keys(store, one), store.run("two")) == ([], two)
     assert store.commit([both])[0] == Applied(one.no, 0, None)
-    again = store.commit([both._replace(beside=(moved._replace(after=replace(two, result="8")),))])
+    again = store.commit([both._replace(beside=(moved._replace(after=two._replace(result="8")),))])
     assert reason(again[0]) == "key"
-    assert (keys(store, one), store.run("two")) == (["a"], replace(two, result="7"))
+    assert (keys(store, one), store.run("two")) == (["a"], two._replace(result="7"))
 
 
 def test_a_change_of_a_run_that_does_not_exist_is_refused(store: Store) -> None:
@@ -117,8 +116,8 @@ def test_a_claim_is_refused_if_owner_lease_or_state_are_not_as_they_were_read(
     store: Store, seen: dict[str, object]
 ) -> None:
     run = opened(store)
-    after = replace(run, fence=2, owner="thief")
-    claim = Change(run.no, 1, after=after, before=replace(run, **seen))  # type: ignore[arg-type]
+    after = run._replace(fence=2, owner="thief")
+    claim = Change(run.no, 1, after=after, before=run._replace(**seen))  # type: ignore[arg-type]
     assert reason(store.commit([claim])[0]) == "lease"
     assert store.run("r") == run
     assert store.commit([claim._replace(before=run)]) == [Applied(run.no, -1, None)]
@@ -128,7 +127,7 @@ def test_a_claim_is_refused_if_owner_lease_or_state_are_not_as_they_were_read(
 def test_of_two_claims_in_one_batch_the_first_wins(store: Store) -> None:
     run = opened(store, owner=None, lease_until=None, state="pending")
     claims = [
-        Change(run.no, 1, (entry(who),), after=replace(run, fence=2, owner=who, lease_until=9.0), before=run)
+        Change(run.no, 1, (entry(who),), after=run._replace(fence=2, owner=who, lease_until=9.0), before=run)
         for who in ("first", "second")
     ]
     first, second = store.commit(claims)
@@ -175,7 +174,7 @@ def test_runs_that_are_not_direct_may_share_an_identity(store: Store) -> None:
 def test_a_closed_run_is_not_opened_again_beside_another_of_its_identity(store: Store) -> None:
     old = opened(store, "old", identity="loop", state="cancelled", owner=None, lease_until=None)
     opened(store, "new", identity="loop")
-    reopening = Change(old.no, 1, (entry("x"),), after=replace(old, state="pending"), before=old)
+    reopening = Change(old.no, 1, (entry("x"),), after=old._replace(state="pending"), before=old)
     assert reason(store.commit([reopening])[0]) == "exists"
     assert store.run("old") == old
     assert keys(store, old) == []
@@ -254,7 +253,7 @@ def test_a_unit_that_begins_and_ends_within_one_batch_is_not_in_flight(store: St
 def test_progress_is_written_to_the_run_and_nothing_else(store: Store) -> None:
     run = opened(store)
     recorded(store, run, progress=Progress(3, 10, 4))
-    assert store.run("r") == replace(run, done=3, total=10, counted_seq=4)
+    assert store.run("r") == run._replace(done=3, total=10, counted_seq=4)
 
 
 def test_what_a_run_is_never_changes(store: Store) -> None:
@@ -262,8 +261,8 @@ def test_what_a_run_is_never_changes(store: Store) -> None:
     other = a_run(
         "other", kind="map", name="b", identity="c", direct=False, created_at=9.0, state="paused", no=run.no
     )
-    recorded(store, run, after=replace(other, owner=None, lease_until=None))
-    assert store.run("r") == replace(run, state="paused", owner=None, lease_until=None)
+    recorded(store, run, after=other._replace(owner=None, lease_until=None))
+    assert store.run("r") == run._replace(state="paused", owner=None, lease_until=None)
 
 
 # -- leases and requests ----------------------------------------------------------------------------
@@ -293,7 +292,7 @@ def test_a_lease_that_has_ended_is_renewed_if_nobody_has_claimed_the_run(store: 
 
 def test_a_run_that_was_claimed_is_not_renewed_by_its_former_holder(store: Store) -> None:
     run = opened(store)
-    store.commit([Change(run.no, 1, after=replace(run, fence=2, owner="them", lease_until=40.0), before=run)])
+    store.commit([Change(run.no, 1, after=run._replace(fence=2, owner="them", lease_until=40.0), before=run)])
     assert store.renew("me", 60.0) == []
     stored = store.run("r")
     assert stored is not None
@@ -304,10 +303,10 @@ def test_a_change_by_the_holder_does_not_undo_a_renewal(store: Store) -> None:
     """The holder remembers the lease as it was claimed; renewals are made for all runs at once, past its memory."""
     run = opened(store)
     store.renew("me", 60.0)
-    recorded(store, run, after=replace(run, stalls=1))
-    assert store.run("r") == replace(run, stalls=1, lease_until=60.0)
-    recorded(store, run, after=replace(run, state="waiting", owner=None, lease_until=None))
-    assert store.run("r") == replace(run, state="waiting", owner=None, lease_until=None)
+    recorded(store, run, after=run._replace(stalls=1))
+    assert store.run("r") == run._replace(stalls=1, lease_until=60.0)
+    recorded(store, run, after=run._replace(state="waiting", owner=None, lease_until=None))
+    assert store.run("r") == run._replace(state="waiting", owner=None, lease_until=None)
 
 
 def test_a_request_is_answered_to_the_holder_with_its_next_commit(store: Store) -> None:
@@ -337,7 +336,7 @@ def test_a_wish_the_holder_has_not_seen_stays_unless_its_change_grants_it(
 ) -> None:
     run = opened(store)
     store.request(run.no, asked)
-    answer = recorded(store, run, after=replace(run, state=state, owner=None, lease_until=None, request=None))
+    answer = recorded(store, run, after=run._replace(state=state, owner=None, lease_until=None, request=None))
     stored = store.run("r")
     assert stored is not None
     assert stored.request == answer.request == left
@@ -345,12 +344,12 @@ def test_a_wish_the_holder_has_not_seen_stays_unless_its_change_grants_it(
 
 def test_a_claim_clears_the_wish_it_has_seen_and_keeps_a_newer_one(store: Store) -> None:
     run = opened(store, request="pause")
-    claim = Change(run.no, 1, after=replace(run, fence=2, owner="new", request=None), before=run)
+    claim = Change(run.no, 1, after=run._replace(fence=2, owner="new", request=None), before=run)
     assert store.request(run.no, "cancel")
     assert store.commit([claim]) == [Applied(run.no, -1, "cancel")]
 
     other = opened(store, "other", request="pause")
-    claim = Change(other.no, 1, after=replace(other, fence=2, owner="new", request=None), before=other)
+    claim = Change(other.no, 1, after=other._replace(fence=2, owner="new", request=None), before=other)
     assert store.commit([claim]) == [Applied(other.no, -1, None)]
 
 

@@ -24,6 +24,7 @@ _READ_ALL = {
     "workers",
     "waiting_names",
     "is_empty",
+    "last_number",  # of the one table that numbers its rows
     "integrity",
     "strays",
 }

@@ -1,6 +1,5 @@
 """Commits of a single entry go straight, in one statement; whatever that statement cannot know, the journal decides."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def test_the_second_entry_of_a_run_is_one_statement(sqlite: SqliteStore, watched
 def test_a_holder_that_lost_its_lease_inserts_nothing(sqlite: SqliteStore, other: SqliteStore) -> None:
     run = opened(sqlite)
     recorded(sqlite, run, entry("a"))
-    later = dataclasses.replace(run, fence=run.fence + 1, leased_seq=0)
+    later = run._replace(fence=run.fence + 1, leased_seq=0)
     assert isinstance(other.commit([Change(run.no, run.fence, after=later, before=run)])[0], Applied)
     answer = record(sqlite, run, entry("b"))
     assert isinstance(answer, Refused)

@@ -44,6 +44,89 @@ def test_without_anything_new_in_the_journal_it_gives_up(programs: Programs) -> 
     assert "continue with: python job.py --deep 1" in done.stderr
 
 
+def test_a_loop_in_which_everything_fails_is_not_started_again(cli: Cli, programs: Programs) -> None:
+    """Each item was parked after three starts, and the next one had its turn."""
+    text = """
+for item in onward.each(range(100), name="down"):
+    with open("tried.txt", "a") as file:
+        file.write(f"{item}\\n")
+    if not pathlib.Path("up").exists():
+        raise ConnectionError("no route to host")
+"""
+    name = programs.write(text)
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "1000", name)
+    assert done.returncode == 1
+    assert programs.lines("tried.txt") == ["0", "0", "0", "1", "1", "1", "2"]
+    assert "`down` stopped early: the last 3 items in a row" in done.stderr
+    assert "because everything failed in down; it is not started again. Mend the cause" in done.stderr
+    assert done.stderr.rstrip().endswith("continue with: python job.py")
+    [one] = json.loads(cli("runs", "--json").stdout)["runs"]
+    assert (one["state"], one["done"], one["failed"]) == ("failed", 0, 0)
+    (programs.folder / "up").touch()
+    assert programs.onward("run", name).returncode == 0
+    assert programs.lines("tried.txt")[7:] == [str(n) for n in range(100)]
+
+
+def test_a_map_in_which_everything_fails_is_not_started_again(programs: Programs) -> None:
+    """It was started again for ever: each start retried what had failed, and called that getting on."""
+    text = """
+def fetch(number):
+    with open("tried.txt", "a") as file:
+        file.write(f"{number}\\n")
+    raise ConnectionError("no route to host")
+
+list(onward.map(fetch, range(100), name="down", concurrency=1, on_error="continue"))
+"""
+    done = programs.onward("run", "--delay", "0", programs.write(text))
+    assert done.returncode == 1
+    assert "because everything failed in down; it is not started again" in done.stderr
+    assert len(programs.lines("tried.txt")) < 25
+
+
+def test_an_error_that_the_script_has_handled_is_no_reason_to_leave_it_dead(programs: Programs) -> None:
+    text = """
+def fail(number):
+    raise ConnectionError
+
+try:
+    list(onward.map(fail, range(100), name="optional", on_error="continue"))
+except onward.TooManyFailures:
+    pass
+"""
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "0", programs.write(text + DIES))
+    assert programs.lines("done.txt") == [str(n) for n in range(8)]
+    assert done.stderr.count("was killed by SIGKILL; starting it again") == 3
+
+
+def test_bad_items_one_after_the_other_are_given_up_one_by_one(programs: Programs) -> None:
+    """Two of them took six starts in vain, and after five it gave up on the script."""
+    text = """
+for item in onward.each(range(6), name="poison"):
+    if item in (2, 3):
+        os.kill(os.getpid(), 9)
+    with open("done.txt", "a") as file:
+        file.write(f"{item}\\n")
+"""
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "3", programs.write(text))
+    assert done.returncode == 3, done.stderr
+    assert programs.lines("done.txt") == ["0", "1", "4", "5"]
+
+
+def test_an_item_that_fails_again_and_again_is_no_progress(programs: Programs) -> None:
+    text = """
+def fail(number):
+    with open("tried.txt", "a") as file:
+        file.write("x\\n")
+    raise ConnectionError
+
+list(onward.map(fail, [1], name="m"))
+"""
+    done = programs.onward("run", "--delay", "0", "--max-restarts", "3", programs.write(text))
+    assert done.returncode == 1
+    assert "given up after 3 restarts without anything new in the journal" in done.stderr
+    assert len(programs.lines("tried.txt")) == 5
+
+
 def test_restarts_that_get_on_are_not_counted_against_it(programs: Programs) -> None:
     text = DIES.replace("(2, 4, 6)", "range(1, 8)")
     done = programs.onward("run", "--delay", "0", "--max-restarts", "1", programs.write(text))

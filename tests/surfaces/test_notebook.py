@@ -1,59 +1,20 @@
 """In a real kernel of a notebook: one display for each pass, updated in place."""
 
-import os
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from jupyter_client.manager import KernelManager
 
-
-class Notebook:
-    """A kernel as a notebook drives it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._manager = KernelManager(kernel_name="python3")
-        self._manager.kernel_spec.argv[0] = sys.executable
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "ONWARD_URL": "sqlite:///journal.db",
-        }
-        self._manager.start_kernel(cwd=str(folder), env=environment)
-        self._client = self._manager.client()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
-
-    def cell(self, code: str) -> list[tuple[str, dict[str, Any]]]:
-        """Execute a cell; the messages that came of it, in order."""
-        asked = self._client.execute(code)
-        found: list[tuple[str, dict[str, Any]]] = []
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            message = self._client.get_iopub_msg(timeout=60)
-            if message["parent_header"].get("msg_id") != asked:
-                continue
-            found.append((message["msg_type"], message["content"]))
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return found
-        raise AssertionError(f"the cell did not end: {found}")
-
-    def end(self) -> None:
-        self._client.stop_channels()
-        self._manager.shutdown_kernel(now=True)
-        self._manager.cleanup_resources()
+from surfaces.kernel import Kernel, Message, said
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    made = Notebook(tmp_path_factory.mktemp("notebook"))
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    made = Kernel(tmp_path_factory.mktemp("notebook"), ONWARD_URL="sqlite:///journal.db")
     yield made
     made.end()
 
 
-def displays(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str, dict[str, str]]]:
+def displays(found: list[Message]) -> list[tuple[str, str, dict[str, str]]]:
     """The displays of a cell: what came, the display's id, what it shows."""
     return [
         (kind, content["transient"].get("display_id", ""), content["data"])
@@ -62,11 +23,7 @@ def displays(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str, di
     ]
 
 
-def said(found: list[tuple[str, dict[str, Any]]]) -> str:
-    return "".join(content["text"] for kind, content in found if kind == "stream")
-
-
-def test_a_pass_has_one_display_that_is_updated_in_place(notebook: Notebook) -> None:
+def test_a_pass_has_one_display_that_is_updated_in_place(notebook: Kernel) -> None:
     found = notebook.cell(
         "import onward, time\nfor n in onward.each(range(30), name='<b>slow</b>'):\n    time.sleep(0.05)\n"
     )
@@ -83,13 +40,13 @@ def test_a_pass_has_one_display_that_is_updated_in_place(notebook: Notebook) -> 
     assert "30 done" not in said(found), "the end is said once"
 
 
-def test_a_short_pass_says_a_line_and_displays_nothing(notebook: Notebook) -> None:
+def test_a_short_pass_says_a_line_and_displays_nothing(notebook: Kernel) -> None:
     found = notebook.cell("for n in onward.each(range(3), name='short'):\n    pass\n")
     assert displays(found) == []
     assert "onward: short: finished, 3 done" in said(found)
 
 
-def test_an_interrupted_cell_is_continued_by_the_same_cell(notebook: Notebook) -> None:
+def test_an_interrupted_cell_is_continued_by_the_same_cell(notebook: Kernel) -> None:
     code = (
         "done = []\nfor n in onward.each(range(6), name='cell'):\n"
         "    if n == 3 and {stop}: raise KeyboardInterrupt\n    done.append(n)\n"
@@ -101,7 +58,7 @@ def test_an_interrupted_cell_is_continued_by_the_same_cell(notebook: Notebook) -
     assert "[3, 4, 5]" in said(notebook.cell("print(done)"))
 
 
-def test_a_map_is_displayed_too(notebook: Notebook) -> None:
+def test_a_map_is_displayed_too(notebook: Kernel) -> None:
     found = notebook.cell(
         "print(len(list(onward.map(lambda n: time.sleep(0.05) or n, range(40), name='mapped', concurrency=2))))\n"
     )
@@ -109,7 +66,7 @@ def test_a_map_is_displayed_too(notebook: Notebook) -> None:
     assert "finished, 40 done" in displays(found)[-1][2]["text/plain"]
 
 
-def test_a_quiet_notebook_shows_nothing(notebook: Notebook) -> None:
+def test_a_quiet_notebook_shows_nothing(notebook: Kernel) -> None:
     notebook.cell("import os; os.environ['ONWARD_QUIET'] = '1'")
     found = notebook.cell("for n in onward.each(range(20), name='quiet'):\n    time.sleep(0.05)\n")
     assert displays(found) == []

@@ -1,6 +1,5 @@
 """`onward replay`: a recorded workflow is run again for looks, and nothing of it is executed or written."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -312,7 +311,7 @@ def test_a_garbled_command_is_told(failed: Programs, journal: Path) -> None:
     change = acted(run, "reset", by="test", now=store.now())
     assert change is not None
     assert change.after is not None
-    store.commit([change._replace(after=dataclasses.replace(change.after, command="'; rm -rf \x1b[2J"))])
+    store.commit([change._replace(after=change.after._replace(command="'; rm -rf \x1b[2J"))])
     store.close()
     done = replay(failed, "job")
     assert done.returncode == 2

@@ -22,6 +22,7 @@ from onward.core.decide import blamed
 from onward.core.errors import OnwardError, StepFailed, Unwind
 from onward.core.model import Begun, Run
 from onward.runtime.engine import Engine
+from onward.storage.masked import Patient
 
 
 class Graceful:
@@ -59,6 +60,7 @@ class Graceful:
                     signal.signal(number, handler)
 
 
+@Patient
 def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 

@@ -60,6 +60,21 @@ def checked_options(key: object, total: object, **amounts: object) -> None:
             raise UsageError(f"{name}= takes a number from 0 on, not {amount!r}; nothing was started")
 
 
+def checked_stop_after(given: object) -> None:
+    """Refuse what cannot be a number of failures in a row."""
+    if given not in ("auto", None):
+        checked_count("stop_after", given)
+
+
+def checked_count(name: str, given: object) -> None:
+    """Refuse what cannot be a number of items or workers."""
+    if type(given) is not int or not 1 <= given <= limits.MAP_CONCURRENCY:
+        raise UsageError(
+            f"{name}={given!r} is not possible: give a whole number from 1 to {limits.MAP_CONCURRENCY:,}; "
+            f"nothing was started"
+        )
+
+
 def loop_name(given: str | None, frame: FrameType, what: str) -> str:
     """The name of a loop or map: the given one, or the script and function it stands in."""
     if given is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from onward.api import connect, sinks
 from onward.api.awalk import AsyncWalk
@@ -13,7 +13,7 @@ from onward.api.batch import checked_batch
 from onward.api.consumers import refuse_eager, refuse_running_ahead
 from onward.api.ended import result_of
 from onward.api.ever import checked_once, from_first_new, ledger
-from onward.api.identity import checked_name, checked_options, loop_name
+from onward.api.identity import checked_name, checked_options, checked_stop_after, loop_name
 from onward.api.opening import IfRunning, obtain, obtain_async, wanted
 from onward.api.source import PROMPT, Numbered, Source, checked_source, own_key
 from onward.api.walk import Walk
@@ -46,6 +46,7 @@ def each(
     once: bool = False,
     duplicates: Duplicates | None = None,
     max_crashes: int = limits.MAX_CRASHES,
+    stop_after: int | Literal["auto"] | None = "auto",
     total: int | None = None,
     flush_ms: float = 0,
     max_age: float | None = None,
@@ -62,6 +63,7 @@ def each(
     once: bool = False,
     duplicates: Duplicates | None = None,
     max_crashes: int = limits.MAX_CRASHES,
+    stop_after: int | Literal["auto"] | None = "auto",
     total: int | None = None,
     flush_ms: float = 0,
     max_age: float | None = None,
@@ -77,6 +79,7 @@ def each(
     once: bool = False,
     duplicates: Duplicates | None = None,
     max_crashes: int = limits.MAX_CRASHES,
+    stop_after: int | Literal["auto"] | None = "auto",
     total: int | None = None,
     flush_ms: float = 0,
     max_age: float | None = None,
@@ -91,7 +94,10 @@ def each(
     An item is done when the loop asks for the next one; that is on disk before the next one is handed out. A pass that
     was interrupted continues at its first unfinished item; one that finished starts afresh. Items are recognised by
     their content, or by what `key(item)` returns, never by their position. `break`, Ctrl-C and a clean exit leave the
-    item unfinished. An item in which the process died `max_crashes` times is parked, and the pass goes on.
+    item unfinished. An item in which the process died `max_crashes` times is parked, and the pass goes on. When item
+    after item ends the program, the items are not what is wrong: then the pass stops with TooManyFailures, parks none
+    of them and keeps its place. That is after 3 in a row if the pass has done none yet, else after 10; or
+    `stop_after=5`, or None for never.
     Works with `for` and with `async for`, over whatever these take; `total` says how many items there are where
     the source cannot.
 
@@ -104,10 +110,12 @@ def each(
     another process that runs this loop instead of raising AlreadyRunning.
 
     Raises UsageError, before anything is started, for options and sources that cannot be; NotRecordable for an
-    item whose content cannot be taken (give `key`); RunConflict for another list under the name of an unfinished one.
+    item whose content cannot be taken (give `key`); RunConflict for another list under the name of an unfinished one;
+    TooManyFailures when everything fails.
     """
     checked_source(items, "each")
     checked_options(key, total, flush_ms=flush_ms, max_age=max_age)
+    checked_stop_after(stop_after)
     checked_batch(batch, flush_ms)
     checked_once(once=once, name=name, max_age=max_age, fresh=fresh, duplicates=duplicates)
     if duplicates not in (None, "again", "skip", "error"):
@@ -118,6 +126,7 @@ def each(
     options = _Options(
         own_key(items, key),
         Policy(max_crashes=max_crashes),
+        stop_after,
         length(items, total),
         batch,
         flush_ms / 1000,
@@ -133,6 +142,7 @@ def each(
 class _Options(NamedTuple):
     key: Callable[[Any], str] | None
     policy: Policy
+    stop_after: int | Literal["auto"] | None
     total: int | None
     batch: int | None
     flush_s: float
@@ -294,6 +304,11 @@ class Each(Generic[T]):
     def nested(self, place: Here) -> Walk[T]:
         """The walk inside another run."""
         engine = connect.engine()
+        if self._options.stop_after not in ("auto", None) and place.session.run.kind != "loop":
+            raise UsageError(
+                "stop_after= is for a loop of a script: inside of a workflow or map, that one decides. Leave it out; "
+                "nothing was started"
+            )
         unit = place.scope.next(f"each:{self._name}" if self._name else "each")
         items = self._items_of(engine, place.session, f"{unit}/", nested=True)
         sinks.complete(engine, place.session)
@@ -313,4 +328,5 @@ class Each(Generic[T]):
             nested=nested,
             flush_s=0.0 if nested else options.flush_s,
             duplicates=options.duplicates,
+            stop_after=options.stop_after,
         )

@@ -21,10 +21,12 @@ from onward.core.errors import (
     RunError,
     RunStuck,
     Stopped,
+    TooManyFailures,
     Unwind,
     UsageError,
 )
 from onward.core.lazily import Lazily
+from onward.core.losses import stopped_early
 from onward.core.model import CLOSED, Entry, Refused, Run, RunKind
 from onward.runtime import current, observe
 from onward.runtime.engine import Engine
@@ -231,7 +233,9 @@ class Reopen:
         return [e for e in latest.values() if e.state == "failed"]
 
     def _broke_off(self, run: Run) -> bool:
-        """Whether the last pass was ended by an exception of its own: it goes on before what it parked is retried."""
+        """Whether the last pass did not come to its end: it goes on before what it parked is retried."""
+        if run.kind == "loop" and stopped_early(run):
+            return True  # what it had parked in vain is open again
         store = self._engine.store
         latest = store.entries(run.no, after=store.last_seq(run.no) - 50)
         marks = [entry.name for entry in latest if entry.kind == "mark" and entry.name != "renamed"]
@@ -264,7 +268,9 @@ def _too_old(engine: Engine, run: Run, max_age_s: float) -> RunConflict:
 def outward(signal: Unwind, session: Session) -> BaseException:
     """What the caller of a direct call sees of a signal that ended its run."""
     cause = signal.__cause__
-    if isinstance(signal, Stopped) and isinstance(cause, (RunStuck, JournalError, RunConflict)):
+    if isinstance(signal, Stopped) and isinstance(
+        cause, (RunStuck, JournalError, RunConflict, TooManyFailures)
+    ):
         return cause
     if isinstance(signal, Stopped):
         return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
@@ -115,7 +114,7 @@ def _name(run: Run, old: str, new: str) -> str:
 
 def _identity(run: Run, old: str, new: str, to: str) -> str:
     """What its call under the new name is recognised by, in the folder `to` if it belongs to one."""
-    identity = _called(replace(run, identity=keys.grounded(run.identity, "")), old, new)
+    identity = _called(run._replace(identity=keys.grounded(run.identity, "")), old, new)
     return keys.grounded(identity, to if keys.ground_of(run.identity) else "")
 
 

@@ -8,9 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from onward.api.identity import checked_count, checked_stop_after
 from onward.api.opening import IfRunning
 from onward.api.step import RetryOptions
-from onward.core import limits
 from onward.core.errors import UsageError
 from onward.core.pace import Rate
 from onward.core.retry import Policy
@@ -51,8 +51,8 @@ class Settings:
     stop_after: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        _checked_count("concurrency", self.concurrency)
-        _checked_count("per_key_concurrency", self.per_key_concurrency)
+        checked_count("concurrency", self.concurrency)
+        checked_count("per_key_concurrency", self.per_key_concurrency)
         if self.on_error not in ("raise", "continue"):
             raise UsageError(
                 f'on_error={self.on_error!r} is not possible: give "raise" or "continue"; nothing was started'
@@ -62,8 +62,7 @@ class Settings:
                 "per_key_concurrency= and per_key_rate= need per_key=, which says what an item belongs to, as in "
                 "per_key=lambda url: urlsplit(url).netloc; nothing was started"
             )
-        if self.stop_after not in ("auto", None):
-            _checked_count("stop_after", self.stop_after)
+        checked_stop_after(self.stop_after)
 
     @property
     def is_paced(self) -> bool:
@@ -84,14 +83,6 @@ def settings_of(fn: Callable[..., Any], options: dict[str, Any], policy: Policy,
         if given.get(name) is not None:
             given[name] = Rate.parsed(given[name], name)
     return Settings(policy=policy, **others, **given)
-
-
-def _checked_count(name: str, given: object) -> None:
-    if type(given) is not int or not 1 <= given <= limits.MAP_CONCURRENCY:
-        raise UsageError(
-            f"{name}={given!r} is not possible: give a whole number from 1 to {limits.MAP_CONCURRENCY:,}; "
-            f"nothing was started"
-        )
 
 
 def _check_executor(executor: object, fn: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from onward.core.retry import Policy
 from onward.runtime import current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
-from onward.runtime.engine import Engine
+from onward.runtime.engine import Engine, was_moved
 from onward.runtime.session import Unit
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def started(run: Run, queuing: Queuing, *, has_id: bool, replaces: bool) -> str:
     key = place.scope.next(f"start {run.name}")
     if not has_id:  # the same in every attempt: what was queued and not recorded is not queued twice
         own = f"{run.id.rpartition('-')[0]}-{place.session.seed(key).hex()[:12]}"
-        run = replace(run, id=own, identity=f"queued:{own}")
-    run = replace(run, parent=place.session.run.id)
+        run = run._replace(id=own, identity=f"queued:{own}")
+    run = run._replace(parent=place.session.run.id)
     if place.inside_step:
         return submit(engine, run, queuing, replaces=replaces).id
     return _recorded(engine, place, key, run, queuing, replaces=replaces)
@@ -128,7 +128,9 @@ def submit(engine: Engine, run: Run, queuing: Queuing, *, replaces: bool = False
         now = engine.store.now()
         answer = engine.committer.commit(submitted(run, now=now))[0]
         if not isinstance(answer, Refused):
-            return replace(run, no=answer.run_no)
+            return run._replace(no=answer.run_no)
+        if answer.reason == "moved":
+            raise was_moved(engine.store)
         if answer.reason != "exists":
             raise UsageError(f"`{run.name}` was not started: {answer.detail}")
         same = engine.store.run(run.id)

@@ -19,6 +19,7 @@ from onward.core.model import Progress
 from onward.runtime import beats, current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
+from onward.runtime.session import Fork
 
 T = TypeVar("T")
 
@@ -143,29 +144,31 @@ def gather(*branches: Callable[[], T]) -> list[T]:
     if not branches:
         return []
     unit = None if place is None else place.scope.next("gather")
-    if place is not None:
-        place.session.take_turns()
-    try:
-        with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
-            futures = [
-                pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
-            ]
-    finally:
-        if place is not None:
-            place.session.joined()
+    fork = Fork() if place is None else place.session.fork(len(branches))
+    with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
+        futures = [
+            pool.submit(_in_branch(place, unit, number, branch, fork))
+            for number, branch in enumerate(branches)
+        ]
+    fork.join()
     return [future.result() for future in futures]
 
 
-def _in_branch(place: Here | None, unit: str | None, number: int, branch: Callable[[], T]) -> Callable[[], T]:
+def _in_branch(
+    place: Here | None, unit: str | None, number: int, branch: Callable[[], T], fork: Fork
+) -> Callable[[], T]:
     if place is None or unit is None:
         return branch
     inner = branch_place(place, unit, number)
     context = contextvars.copy_context()
 
     def run() -> T:
-        inner.own()
-        current.set_here(inner)
-        return branch()
+        try:
+            inner.own()
+            current.set_here(inner)
+            return branch()
+        finally:
+            fork.ended()
 
     return lambda: context.run(run)
 

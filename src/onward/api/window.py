@@ -22,6 +22,7 @@ from onward.runtime.drive import drive
 from onward.runtime.effects import Outcome
 from onward.runtime.engine import Engine
 from onward.runtime.items import Items
+from onward.runtime.losing import stopped_early
 from onward.runtime.outcomes import recorded_error
 from onward.runtime.remake import holds_files
 from onward.runtime.session import Session
@@ -356,9 +357,7 @@ class Window:
     def _stopped_early(self) -> TooManyFailures:
         session, why = self.session, self.work.reason
         assert why is not None, "asked for by the caller"
-        of = f" of {session.total:,}" if session.total is not None else ""
-        kept = f"{session.done:,}{of} {'is' if session.done == 1 else 'are'} done and kept."
-        error = TooManyFailures(session.run.id, session.run.name, why.sentence, kept)
+        error = stopped_early(session, why)
         error.__cause__ = self.work.cause
         return error
 

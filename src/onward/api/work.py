@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from onward.api.crew import Crew, LoopThread, Tasks, Threads
 from onward.api.elsewhere import Unusable, WorkerDied
 from onward.api.settings import Settings
-from onward.core.errors import ExecutorBroken, UsageError
+from onward.core.errors import ExecutorBroken, StepCrashed, UsageError
 from onward.core.lanes import Lanes
 from onward.core.lazily import Lazily
 from onward.core.pace import Pace
@@ -21,6 +21,7 @@ from onward.runtime.drive import drive, drive_async
 from onward.runtime.effects import Flow
 from onward.runtime.engine import Engine
 from onward.runtime.items import Items
+from onward.runtime.losing import lost_before
 from onward.runtime.session import Session, Unit
 
 if TYPE_CHECKING:
@@ -192,6 +193,10 @@ class Work:
                     settings.stop_after, anything_done=done, failed_before=self._failed_before()
                 )
             self._streak.failed(key, error)
+            if isinstance(error, StepCrashed):  # each in another life of this program: see losing.py
+                why = lost_before(self._engine, self._session, key).too_many(settings.stop_after)
+                if why is not None:
+                    self._streak.stop(why, error)
         if self.reason is not None:
             self._notify()
 

@@ -8,7 +8,6 @@ import functools
 import inspect
 import string
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from onward.api import connect
@@ -281,8 +280,8 @@ class Workflow(Generic[P, R]):
             run_id = self._named_id(args, kwargs)
             # An id is the same run wherever it is asked for.
             identity = f"workflow:{self.name}:id:{run_id}"
-            want = replace(
-                wanted("workflow", self.name, identity, args=payload), id=run_id, identity=identity
+            want = wanted("workflow", self.name, identity, args=payload)._replace(
+                id=run_id, identity=identity
             )
             known = self._known(engine, want)
             if known is not None:

@@ -126,7 +126,9 @@ def name_text(run: Run) -> str:
 
 
 def command_text(run: Run) -> str:
-    """What to type here to continue a run."""
+    """What to type here to continue a run; of a queued one, what executes it."""
+    if not run.direct:
+        return "(a worker continues it: onward worker TARGET)"
     return command_in(run.command, working_folder())
 
 
@@ -159,6 +161,11 @@ def run_json(one: Overview) -> dict[str, Any]:
         "id": run.id,
         "kind": run.kind,
         "name": run.name,
+        "queue": run.queue or None,
+        "priority": run.priority if not run.direct else None,
+        "tags": json.loads(run.tags) if run.tags else [],
+        "parent": run.parent,
+        "attempt": run.attempt + 1 if not run.direct else None,
         "state": one.state,
         "done": one.counts.done,
         "failed": one.counts.failed,

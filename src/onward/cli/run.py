@@ -8,19 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
 import click
 
-from onward.api.journal import Journal
-from onward.api.overview import Overview
-from onward.cli.group import FAILED, FINISHED, USAGE, tell
-from onward.cli.output import command_text, state_code
-from onward.core.errors import JournalError, UsageError
+from onward.cli.group import FAILED, USAGE, tell
+from onward.cli.witness import Witness
+from onward.core.errors import UsageError
 from onward.core.texts import plain
 from onward.runtime.observe import span
 
@@ -28,8 +25,6 @@ _CALL: Final = ["-m", "onward.cli.call"]
 _MAX_DELAY_S: Final = 60.0
 # Beyond so many doublings every delay is a minute, and floats come to their end.
 _DOUBLINGS: Final = 60
-# Runs of this script that are looked at: a script with more unfinished ones is not helped by looking at them all.
-_RUNS: Final = 200
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -79,7 +74,7 @@ def _is_dotted(name: str) -> bool:
 
 
 class Supervisor:
-    """Keeps one script going. Asks the journal, which it only reads, whether the script gets on."""
+    """Keeps one script going for as long as it gets on, see `Witness`."""
 
     def __init__(
         self,
@@ -99,12 +94,10 @@ class Supervisor:
         self._wait = wait
         self._command = shlex.join(["python", *words])
         target = len(_CALL) if list(words[: len(_CALL)]) == _CALL else 0
-        self._script = shlex.join(["python", *words[: target + 1]])
+        self._journal = Witness(shlex.join(["python", *words[: target + 1]]))
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped_by: int | None = None
         self._stop = threading.Event()
-        self._begun_at = time.time()
-        self._seen = self._progress()
 
     def run(self) -> int:
         """The exit code: that of the work, 0, 1, 3 or 4, or 128 + the number of the signal that stopped it."""
@@ -122,14 +115,22 @@ class Supervisor:
             if self._stop.is_set():
                 return self._stopped()
             if code == 0:
-                return self._outcome()
+                return self._journal.outcome()
             if (
                 code == USAGE and self._words[: len(_CALL)] == _CALL
             ):  # what is not there now will not be there in a second
                 return USAGE
             # The run that --fresh sets aside must not be the one that the restarted script has just begun.
-            self._fresh = self._fresh and not self._began_anew()
-            in_vain = 0 if self._got_on() else in_vain + 1
+            self._fresh = self._fresh and not self._journal.began_anew()
+            got_on = self._journal.got_on()
+            stopped = self._journal.stopped_early()
+            if stopped is not None:
+                tell(
+                    f"{_death(code)} because everything failed in {plain(stopped.name)}; it is not started again. "
+                    f"Mend the cause, then continue with: {self._command}"
+                )
+                return FAILED
+            in_vain = 0 if got_on else in_vain + 1
             if in_vain > self._max_restarts:
                 tell(
                     f"{_death(code)}; {self._vain(in_vain - 1)}. Put it right, then continue with: {self._command}"
@@ -166,47 +167,6 @@ class Supervisor:
     def _vain(self, restarts: int) -> str:
         times = "1 restart" if restarts == 1 else f"{restarts} restarts"
         return f"given up after {times} without anything new in the journal"
-
-    # -- what the journal says ------------------------------------------------------------------------
-
-    def _runs(self) -> list[Overview]:
-        """The runs that this script has begun, whatever its arguments were then."""
-        with self._journal() as journal:
-            return [one for one in journal.list(limit=_RUNS) if self._is_ours(one)] if journal else []
-
-    def _progress(self) -> dict[str, int]:
-        """How much of each run is recorded: what a mere restart writes does not count."""
-        with self._journal() as journal:
-            if journal is None:
-                return {}
-            ours = [one.run for one in journal.list(limit=_RUNS) if self._is_ours(one)]
-            return {run.id: journal.outcomes(run) for run in ours}
-
-    @contextmanager
-    def _journal(self) -> Iterator[Journal | None]:
-        try:
-            journal = Journal.existing()
-        except JournalError:  # none yet, or unusable: the script itself says what is wrong with it
-            yield None
-            return
-        with journal:
-            yield journal
-
-    def _is_ours(self, one: Overview) -> bool:
-        command = command_text(one.run)
-        return command == self._script or command.startswith(self._script + " ")
-
-    def _got_on(self) -> bool:
-        before, self._seen = self._seen, self._progress()
-        return any(count > before.get(run_id, 0) for run_id, count in self._seen.items())
-
-    def _began_anew(self) -> bool:
-        return any(one.run.created_at >= self._begun_at for one in self._runs())
-
-    def _outcome(self) -> int:
-        """The script ended well; a pass with failed items, or work that waits, still shows in the exit code."""
-        touched = [one for one in self._runs() if one.run.updated_at >= self._begun_at]
-        return max((state_code(one) for one in touched if one.state != "cancelled"), default=FINISHED)
 
 
 def _signals() -> list[signal.Signals]:

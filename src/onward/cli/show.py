@@ -30,6 +30,7 @@ _ENDS: Final = {
     "raised": "ended with an error",
     "released": "given back unfinished",
     "suspended": "waits",
+    "retried": "failed, to be attempted again",
     "paused": "paused",
     "diverged": "stopped: the code no longer fits the record",
     "doubted": "stopped: an at-most-once step is in doubt",
@@ -200,7 +201,7 @@ def _foot(one: Overview, *, with_traceback: bool) -> None:
         click.echo(what_to_type(one))
     elif one.state in ("pending", "paused", "waiting"):
         click.echo(f"continue it: {output.command_text(one.run)}")
-    elif one.state in ("done", "cancelled"):
+    elif one.state in ("done", "cancelled") and one.run.direct:
         click.echo(f"its call starts a new run: {output.command_text(one.run)}")
 
 

@@ -8,6 +8,7 @@ import click
 
 from onward.api.journal import Journal
 from onward.api.overview import Overview
+from onward.api.staff import Staff
 from onward.cli import output
 from onward.core.texts import plain
 from onward.core.timeline import ShownState
@@ -31,17 +32,22 @@ def status(*, as_json: bool) -> None:
         needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
         ended = journal.list(states=_ENDED, limit=5)
         now, place = journal.now(), journal.place
+        left_alone = [*Staff.of(journal).sentences()]
     standing = [one for one in running if output.is_standing(one)]
     if as_json:
         running = running[:_LINES]
         sections = {"running": running, "needs_you": needs_you, "ended": ended}
         output.emit(
-            {"journal": place, **{k: [output.run_json(one) for one in v] for k, v in sections.items()}}
+            {
+                "journal": place,
+                "left_alone": left_alone,
+                **{k: [output.run_json(one) for one in v] for k, v in sections.items()},
+            }
         )
         return
     click.echo(f"journal {place}")
     _running([one for one in running if one not in standing][:_LINES], now)
-    _needs_you(needs_you, now)
+    _needs_you(needs_you, now, left_alone)
     _ended(ended, now)
     _standing(standing[:_LINES], now)
     if not running and not needs_you and not ended:
@@ -62,7 +68,7 @@ def _running(found: Sequence[Overview], now: float) -> None:
         if one.said is not None:
             said = f"{plain(one.said.key, 60)} says {plain(one.said.details, 80)}"
             click.echo(f"  {output.name_text(one.run)}: {said} ({output.ago(one.said.at, now)})")
-        if one.state in ("pending", "paused"):
+        if one.state in ("pending", "paused") and one.run.direct:
             click.echo(f"  continue {output.name_text(one.run)} with: {output.command_text(one.run)}")
 
 
@@ -71,6 +77,11 @@ def _who(one: Overview, now: float) -> str:
         return f"asked to {one.run.request}"
     if one.state == "waiting" and one.run.wake_at is not None:
         return f"until {output.moment(one.run.wake_at)}"
+    if one.state == "paused" and not one.run.direct:
+        return f"let it go on: onward resume {plain(one.run.id)}"
+    if one.state != "running" and not one.run.direct:
+        again = f", attempt {one.run.attempt + 1}" if one.run.attempt else ""
+        return f"in queue {plain(one.run.queue)} for {span(max(0.0, now - one.run.created_at))}{again}"
     if one.state != "running":
         return f"set aside {output.ago(one.run.updated_at, now)}"
     if one.silent_s:
@@ -78,11 +89,13 @@ def _who(one: Overview, now: float) -> str:
     return plain(one.holder or "", 60)
 
 
-def _needs_you(found: Sequence[Overview], now: float) -> None:
-    if not found:
+def _needs_you(found: Sequence[Overview], now: float, left_alone: Sequence[str]) -> None:
+    if not found and not left_alone:
         return
     click.echo()
     output.heading("needs you")
+    for sentence in left_alone:
+        click.echo(f"  {plain(sentence)}")
     for one in found:
         head = [output.name_text(one.run), output.state_text(one.state), output.progress_text(one)]
         when = output.ago(one.last_sign_at, now)
@@ -102,6 +115,8 @@ def what_to_type(one: Overview) -> str:
         return f"find out what happened. If it was executed: {if_done}\nif not: {if_not}\nthen: {command}"
     if one.state == "stuck":
         return f"put it right, then type: onward retry {one.run.id}"
+    if not one.run.direct:
+        return f"put it right, then let a worker try what failed again: onward retry {one.run.id}"
     if one.counts.failed and one.run.identity.startswith("once:"):
         # Its passes come again and again: they leave alone what failed until a person says otherwise.
         return f"try the failed ones again: onward retry {one.run.id}\nthen: {command}"

@@ -7,11 +7,10 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, Literal, NamedTuple, assert_never
 
-from onward.core import codec
-from onward.core.keys import SEPARATOR
+from onward.core import codec, limits
+from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import ENDED, Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
@@ -21,6 +20,7 @@ Event = Literal[
     "released",
     "suspended",
     "retried",
+    "orphaned",
     "paused",
     "diverged",
     "doubted",
@@ -38,11 +38,12 @@ TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
     "released": (("running",), "pending"),
     "suspended": (("running",), "waiting"),
     "retried": (("running",), "waiting"),  # it failed as a whole, and will be attempted again
+    "orphaned": (("running",), "waiting"),  # its worker died or lost it: due for any other
     "paused": (("running", "pending", "waiting"), "paused"),
     "diverged": (("running",), "stuck"),
     "doubted": (("running",), "stuck"),  # nobody knows whether an at-most-once step was executed
     "cancelled": (_OPEN, "cancelled"),
-    "resumed": (("paused",), "pending"),
+    "resumed": (("paused",), "pending"),  # or `waiting`, if its time has not come
     "reset": (("pending", "waiting", "paused", "stuck", "failed"), "pending"),
 }
 
@@ -159,16 +160,16 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, replace(run, result=value, error=None))
+            return _end(run, "returned", now, run._replace(result=value, error=None))
         case Raised(error, culprits, None):
-            return _end(run, "raised", now, replace(run, error=error), codec.encode(list(culprits)))
+            return _end(run, "raised", now, run._replace(error=error), codec.encode(list(culprits)))
         case Raised(error, culprits, again_at, reopen):
-            later = replace(run, error=error, wake_at=again_at, attempt=run.attempt + 1)
+            later = run._replace(error=error, wake_at=again_at, attempt=run.attempt + 1)
             change = _end(run, "retried", now, later, codec.encode(list(culprits)))
             opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
             return change._replace(entries=opened_again + change.entries)
         case Released(event, error, wake_at, awaits):
-            change = _end(run, event, now, replace(run, error=error or run.error, wake_at=wake_at))
+            change = _end(run, event, now, run._replace(error=error or run.error, wake_at=wake_at))
             return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
@@ -212,8 +213,7 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
     single = after.single if state not in ENDED else freed(after.single, "end")
-    after = replace(
-        after,
+    after = after._replace(
         state=state,
         owner=None,
         lease_until=None,
@@ -225,12 +225,18 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
     return Change(run.no, run.fence, (mark,), after=after)
 
 
+_UNTIL_START: Final = ("start:", "batch:")
+
+
 def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
     """What is left of a run's claim to be the only one of its key, once it has started or ended.
 
-    `start:…` is given up when the run is first claimed, `end:…` when it ends; any other is kept.
+    `start:…` and `batch:…` are given up when the run is first claimed, `end:…` when it ends; any other is kept.
     """
-    return None if single is not None and single.startswith(at + ":") else single
+    if single is None:
+        return None
+    given_up = single.startswith(_UNTIL_START) or (at == "end" and single.startswith("end:"))
+    return None if given_up else single
 
 
 # -- opening and claiming ---------------------------------------------------------------------------
@@ -238,8 +244,7 @@ def freed(single: str | None, at: Literal["start", "end"]) -> str | None:
 
 def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
     """A new run, leased at once by the process that begins it."""
-    leased = replace(
-        run,
+    leased = run._replace(
         state="running",
         fence=1,
         owner=owner,
@@ -255,8 +260,7 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
 def submitted(run: Run, *, now: float) -> Change:
     """A new run that any worker may claim: at once, or from `run.wake_at` on."""
     waits = run.wake_at is not None and run.wake_at > now
-    queued = replace(
-        run,
+    queued = run._replace(
         state="waiting" if waits else "pending",
         direct=False,
         wake_at=run.wake_at if waits else None,
@@ -264,6 +268,24 @@ def submitted(run: Run, *, now: float) -> Change:
         updated_at=now,
     )
     return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
+
+
+def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:
+    """A run that waits for a pause in the starts of its key: `again`, the latest of them, takes its place.
+
+    It waits as long as that one would, but no longer than `at_most_s` after the first one.
+    """
+    assert again.wake_at is not None, "what is put off has a time"
+    wake_at = max(now, min(again.wake_at, run.created_at + at_most_s))
+    after = run._replace(
+        args=again.args, wake_at=wake_at, priority=again.priority, tags=again.tags, updated_at=now
+    )
+    return Change(run.no, run.fence, after=after, before=run)
+
+
+def filled(run: Run, *, now: float) -> Change:
+    """A run that takes many items has enough of them: it is due, and the next item opens another one."""
+    return Change(run.no, run.fence, after=run._replace(single=None, wake_at=now, updated_at=now), before=run)
 
 
 def may_claim(run: Run, *, now: float, owner_is_dead: bool) -> bool:
@@ -281,40 +303,97 @@ class Past(NamedTuple):
     begun: tuple[Begun, ...] = ()
     reopen: tuple[Entry, ...] = ()  # failed outcomes that are to be executed again
     ended_alive: bool = False  # the previous holder lived on and could not record its end
+    in_turn: bool = False  # of a queued run: no other suspect was executed beside it
 
 
 def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> Change:
-    """The next lease of `run`. Counts the death of the previous holder against what it had in flight.
-
-    A single unit in flight is convicted (one more crash); of several, each becomes a suspect, to be rerun alone. What
-    did not kill the holder, because that lived on, is neither.
-    """
+    """The next lease of `run`. Counts the death of the previous holder as `blamed_for` says."""
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
-    died = run.state == "running" and not past.ended_alive
-    in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
-    alone = len(in_flight) == 1
-    begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
-    # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
-    stalls = 0 if in_flight or past.progressed else run.stalls + died
-    after = replace(
-        run,
+    blame = blamed_for(run, past)
+    # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen. A worker
+    # that claims a run is nobody's wish that it goes on.
+    request = run.request if run.request == "cancel" or not run.direct else None
+    after = run._replace(
         state="running",
         fence=run.fence + 1,
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
         single=freed(run.single, "start"),
-        # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen.
-        request="cancel" if run.request == "cancel" else None,
+        request=request,
         error=None,
-        stalls=stalls,
+        stalls=blame.stalls,
         updated_at=now,
     )
-    entries = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
+    entries = [_crashed(b, run, now) for b in blame.in_flight]
     entries += [_reopened(e, after.fence, now) for e in past.reopen]
     entries.append(_mark(after, "claimed", now, codec.encode(owner)))
-    after = replace(after, leased_seq=past.last_seq + len(entries))
-    return Change(run.no, run.fence, tuple(entries), begun, after=after, before=run)
+    after = after._replace(leased_seq=past.last_seq + len(entries))
+    return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
+
+
+class Blame(NamedTuple):
+    """What the end of a lease that nobody gave back says of what was in flight."""
+
+    in_flight: tuple[Begun, ...]
+    begun: tuple[Begun, ...]  # the same, convicted (one more crash) or suspected
+    stalls: int
+
+
+def blamed_for(run: Run, past: Past) -> Blame:
+    """Who is to blame for the death of a run's holder: only a crash alone convicts.
+
+    Of several units in flight each becomes a suspect, to be rerun alone. What did not kill the holder, because that
+    lived on, is neither. A worker executes many runs, any of which may have killed it: a queued run's unit is
+    convicted only if the run was executed in its turn, see `runtime.worker`.
+    """
+    died = run.state == "running" and not past.ended_alive
+    in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
+    if past.progressed:  # it died in something later than the beginning of the run
+        in_flight = tuple(b for b in in_flight if b.key != WHOLE)
+    alone = len(in_flight) == 1 and (run.direct or past.in_turn)
+    begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
+    # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
+    before = 0 if past.progressed else run.stalls
+    if run.direct:
+        stalls = 0 if in_flight else before + (died and not past.progressed)
+    elif in_flight:
+        stalls = before + 1
+    else:
+        # A run whose worker has died begins only after that is durable: without a trace of it, it had not begun again.
+        stalls = max(before, int(died and not past.progressed))
+    return Blame(in_flight, begun, stalls)
+
+
+def _crashed(begun: Begun, run: Run, now: float) -> Entry:
+    return _attempt(begun, "crashed", None, begun.begun_at, now)._replace(fence=run.fence)
+
+
+def orphaned(run: Run, past: Past, *, now: float) -> Change:
+    """A queued run whose worker has died, or has let its lease run out: any worker may claim it.
+
+    At once, but after its second death in a row a moment later, so that others get on between the deaths. Raises the
+    fence, so that a worker that was thought dead records nothing more.
+    """
+    assert run.state == "running", "only what is leased can lose its worker"
+    blame = blamed_for(run, past)
+    after = run._replace(
+        state="waiting",
+        fence=run.fence + 1,
+        owner=None,
+        lease_until=None,
+        wake_at=now + crash_pause_s(blame.stalls),
+        stalls=blame.stalls,
+        updated_at=now,
+    )
+    entries = [*(_crashed(b, run, now) for b in blame.in_flight), _mark(after, "orphaned", now)]
+    after = after._replace(leased_seq=past.last_seq + len(entries))
+    return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
+
+
+def crash_pause_s(deaths: int) -> float:
+    """How long a queued run waits after so many deaths in a row of the workers that executed it."""
+    return 0.0 if deaths < 2 else float(min(limits.BACKOFF_MAX_S, 2 ** (deaths - 2)))
 
 
 def _reopened(entry: Entry, fence: int, now: float) -> Entry:
@@ -336,10 +415,12 @@ def acted(
     state = transition(run.state, event)
     if state is None:
         return None
-    after = replace(
-        run,
+    if event == "resumed" and run.wake_at is not None and run.wake_at > now:
+        state = "waiting"  # its time has not come: it was paused before it, or asleep
+    after = run._replace(
         state=state,
         fence=run.fence + 1,
+        wake_at=run.wake_at if state in ("paused", "waiting") else None,
         owner=None,
         lease_until=None,
         request=None,
@@ -356,7 +437,7 @@ def carried(run: Run, *, by: str, now: float) -> Change | None:
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "from": run.state})
+    value = codec.encode({"carried_by": by, "from": run.state, "single": run.single})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 
@@ -370,8 +451,8 @@ def blamed(run: Run, begun: Sequence[Begun], error: str, *, now: float) -> Chang
     entries = tuple(_attempt(b, "crashed", error, b.begun_at, now) for b in begun)
     alone = len(begun) == 1
     again = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in begun)
-    after = replace(
-        run, state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
+    after = run._replace(
+        state="failed", owner=None, lease_until=None, request=None, error=error, stalls=0, updated_at=now
     )
     return Change(run.no, run.fence, entries, again, after=after)
 
@@ -404,7 +485,7 @@ def forgotten(run: Run, *, by: str, now: float) -> Change:
 
 def unkeyed(run: Run, *, now: float) -> Change:
     """The time is over in which a run was to be the only one of its key."""
-    return Change(run.no, run.fence, after=replace(run, single=None, updated_at=now), before=run)
+    return Change(run.no, run.fence, after=run._replace(single=None, updated_at=now), before=run)
 
 
 def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
@@ -414,4 +495,4 @@ def counted(run: Run, *, done: int, total: int | None, seq: int) -> Change:
 
 def moved(run: Run, value: str, *, now: float) -> Change:
     """A cursor stands at `value` now. It leaves no entry: what it stood at before is of no use to anybody."""
-    return Change(run.no, run.fence, after=replace(run, result=value, updated_at=now))
+    return Change(run.no, run.fence, after=run._replace(result=value, updated_at=now))

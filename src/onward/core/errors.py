@@ -10,7 +10,7 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ RunNotFound                no such run
 │  ├─ RunConflict                same id or name, other work
 │  ├─ RunFailed                  the run ended with a failure
-│  │  └─ TooManyFailures         a map stopped early, because everything failed
+│  │  └─ TooManyFailures         a map or loop stopped early, because everything failed
 │  ├─ ExecutorBroken             the executor of a map can execute nothing any more
 │  ├─ RunCancelled               somebody cancelled it
 │  ├─ RunStuck                   it needs a person
@@ -124,14 +124,14 @@ class RunFailed(RunError):
 
 
 class TooManyFailures(RunFailed):
-    """So many items of a map failed in a row that it stopped early; its place is kept."""
+    """So many items of a map or a loop failed in a row that it stopped early; its place is kept."""
 
-    def __init__(self, run_id: str, name: str, why: str, kept: str) -> None:
+    def __init__(self, run_id: str, name: str, why: str, kept: str, again: str) -> None:
         self.name, self.why = name, why
         super().__init__(
             run_id,
-            f"`{name}` stopped early: {why}. {kept} The others were not begun. Mend the cause and call again, which "
-            f"retries the failed and does the rest; if the items themselves are bad, pass stop_after=None.",
+            f"`{name}` stopped early: {why}. {kept} The others were not begun. Mend the cause and {again}; if the "
+            f"items themselves are bad, pass stop_after=None.",
         )
 
 

@@ -45,12 +45,32 @@ LOOK_S: Final = 0.01
 # costs a commit, and what is claimed ahead is kept from other workers.
 CLAIM_RUNS: Final = 500
 CLAIM_AHEAD_S: Final = 0.05
+# More than one process ever holds: runs of one owner that are read at once.
+HELD_RUNS: Final = 20_000
+# A queued run whose execution ended by a fault of the engine or of the journal is claimed again no sooner than after
+# this, so that a fault that stays costs no core.
+FAULT_PAUSE_S: Final = 1.0
+# After so many deaths in a row of the workers that executed it a run is executed in its turn, one such run at a time:
+# only a death in its turn counts against it. The first death is of everybody who was there: all of them go on at once.
+SUSPECT_DEATHS: Final = 2
 # Runs that a worker executes at once, if nothing else is said.
 CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
 DRAIN_S: Final = 25.0
-# Runs that are added in one transaction by start_many.
+# Runs that are added in one transaction by start_many: others write in between.
 START_RUNS: Final = 1_000
+# Runs that are retried in one transaction when those of a queue are.
+RETRY_RUNS: Final = 100
+# Starts of one quota that are kept one by one; of one that allows more they are kept on a grid of so many lines.
+QUOTA_ROWS: Final = 1_000
+# The longest time that a rate may look back, and the most runs that a queue's limit may name.
+QUOTA_S: Final = 366 * 86_400.0
+QUEUE_RUNS: Final = 1_000_000
+# Runs of a queue that are counted exactly when it is shown; beyond it is said that there are more.
+COUNTED: Final = 100_000
+# Most items that one run takes, and how many characters they may have together: one transaction freezes them.
+BATCHED: Final = 10_000
+BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
@@ -78,6 +98,11 @@ PARQUET_ROWS_MAX: Final = 10_000_000
 # the items are not what is wrong; later if something has, since a list may well hold a stretch of bad rows.
 MAP_STOP_AT_ONCE: Final = 20
 MAP_STOP_AFTER: Final = 100
+# A loop stops early when so many items in a row have ended its program, each as often as it may before it is parked.
+# Fewer than failures in a map, since each costs several starts of the program: three if the pass has not done any item
+# yet, ten if it has. The same holds for items of a map in which the process died.
+LOOP_STOP_AT_ONCE: Final = 3
+LOOP_STOP_AFTER: Final = 10
 # A failed item is kept with its failure, to be listed and exported, if its text is no longer than this.
 ITEM_CHARS: Final = 64 * 1024
 

@@ -5,7 +5,6 @@ Times are seconds since the epoch (UTC, the database's clock); payloads are JSON
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 RunKind = Literal["loop", "map", "workflow"]
@@ -21,9 +20,12 @@ CLOSED: frozenset[RunState] = frozenset(("done", "cancelled"))  # never continue
 ENDED: frozenset[RunState] = frozenset(("done", "failed", "cancelled"))
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One execution of a loop, a map or a workflow."""
+class Run(NamedTuple):
+    """One execution of a loop, a map or a workflow.
+
+    A tuple, because a queued run is read, claimed and ended for every job: a frozen dataclass of as many fields takes
+    six times as long to copy.
+    """
 
     id: str
     kind: RunKind
@@ -144,6 +146,27 @@ class Claimed(NamedTuple):
     next_at: float | None = None
 
 
+class Arrival(NamedTuple):
+    """An item for the run of a workflow that takes many at once.
+
+    It joins the stored run with the `single` of `run` that has not begun, if that holds fewer than `at_most`; else
+    `run` is added for it. With `key` it joins once: another one of that workflow and key is the same.
+    """
+
+    run: Run
+    item: str  # JSON
+    at_most: int
+    key: str | None = None
+
+
+class Arrived(NamedTuple):
+    """The run that an Arrival is in. Not `new` where it had come before."""
+
+    run_no: int
+    run_id: str
+    new: bool
+
+
 class Applied(NamedTuple):
     """A change that is durable. `seq` is that of the run's last entry."""
 
@@ -155,15 +178,16 @@ class Applied(NamedTuple):
 class Refused(NamedTuple):
     """A change of which nothing was written, because its guard did not hold."""
 
-    reason: Literal["fence", "lease", "exists", "missing", "key"]
+    reason: Literal["fence", "lease", "exists", "missing", "key", "moved"]
     detail: str
     run_no: int = 0  # of the change `beside` that was refused; 0 if it was the change itself
 
 
 Answer = Applied | Refused
-# What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed.
-Order = Change | Claim
-Answered = Answer | Claimed
+# What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed, an
+# Arrival by Arrived or Refused.
+Order = Change | Claim | Arrival
+Answered = Answer | Claimed | Arrived
 
 
 class Owner(NamedTuple):
@@ -186,6 +210,16 @@ class WorkerRow(NamedTuple):
     concurrency: int
     state: Literal["working", "draining"]
     seen_at: float
+
+
+class QueueCounts(NamedTuple):
+    """How many runs of a queue are in which state, each counted up to a bound, and when its oldest pending one came."""
+
+    pending: int
+    waiting: int
+    running: int
+    failed: int
+    oldest_at: float | None
 
 
 class ItemCounts(NamedTuple):

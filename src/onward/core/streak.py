@@ -13,20 +13,24 @@ _QUOTED: Final = 200
 
 
 class Reason(NamedTuple):
-    """Why a map stopped early."""
+    """Why a map or a loop stopped early."""
 
     failures: int  # in a row
     most: int  # of them with the most frequent error
     error: str  # that error, in one line
+    what: str = "failed"  # the items did
 
     @property
     def sentence(self) -> str:
         """`the last 20 items all failed ..., most often (18 of 20) with ConnectionError: no route to host`."""
+        if self.failures == 1:
+            return f"the last item {self.what} with {self.error}"
         if self.most == self.failures:
             how = "all of them with"
         else:
             how = f"most often ({self.most:,} of {self.failures:,}) with"
-        return f"the last {self.failures:,} items in a row failed and none succeeded in between, {how} {self.error}"
+        row = f"the last {self.failures:,} items in a row {self.what} and none succeeded in between"
+        return f"{row}, {how} {self.error}"
 
 
 class Streak:
@@ -67,6 +71,11 @@ class Streak:
         self._errors.append(error)
         if len(self._errors) >= limit:
             self._stop()
+
+    def stop(self, reason: Reason, cause: BaseException) -> None:
+        """There is another reason to stop."""
+        if self.reason is None:
+            self.reason, self.cause = reason, cause
 
     def _stop(self) -> None:
         kinds = Counter(type(error) for error in self._errors)

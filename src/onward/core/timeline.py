@@ -25,6 +25,7 @@ LeaseEnd = Literal[
     "raised",
     "released",
     "suspended",
+    "retried",
     "paused",
     "diverged",
     "doubted",
@@ -204,7 +205,17 @@ def timeline(
 
 # -- leases and the time between them ---------------------------------------------------------------
 
-_ENDS: Final = ("returned", "raised", "released", "suspended", "paused", "diverged", "doubted", "cancelled")
+_ENDS: Final = (
+    "returned",
+    "raised",
+    "released",
+    "suspended",
+    "retried",
+    "paused",
+    "diverged",
+    "doubted",
+    "cancelled",
+)
 
 
 def _since(entries: Sequence[Entry]) -> int:

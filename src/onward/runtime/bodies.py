@@ -99,6 +99,8 @@ class Bodies:
         items, session = self.items, self.session
         if session.run.fence > 1:
             items.recall(handed.scope)
+        if self._deaths(handed):
+            yield from items.stop_if_losing(handed.keys)
         if self._deaths(handed) >= items.policy.max_crashes:
             # It could not be taken apart, see `left_in`.
             why = f"the process died {self._deaths(handed)} times in a batch of {len(handed.keys)} items"

@@ -20,6 +20,7 @@ from onward.runtime import observe
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
 from onward.runtime.engine import Engine
+from onward.runtime.losing import lost_before, stop
 from onward.runtime.outcomes import crash_error
 from onward.runtime.passes import Pass, Standing
 from onward.runtime.session import Session, Unit
@@ -43,9 +44,11 @@ class Items:
         nested: bool,
         flush_s: float = 0.0,
         duplicates: Duplicates | None = None,
+        stop_after: int | str | None = None,
     ) -> None:
         self.engine, self.session, self.prefix, self.name = engine, session, prefix, name
         self.policy, self._key, self.nested, self.flush_s = policy, key, nested, flush_s
+        self.stop_after = stop_after  # how many bodies in a row may end the program, for loops: see losing.py
         # Equal items are so much work each; what has an explicit key is one work, done once.
         self.duplicates: Duplicates = duplicates or ("again" if key is None else "skip")
         self.parked = 0
@@ -149,6 +152,8 @@ class Items:
             # Begun before, or failed and reopened: what its body has recorded is not executed again.
             self.recall(key)
         past = session.begun.get(key) or Begun(key, "item", self.name)
+        if past.crashes:
+            yield from self.stop_if_losing((key,))
         if past.crashes >= self.policy.max_crashes:
             yield from self._park(key, past)
             return None
@@ -171,6 +176,17 @@ class Items:
         place = session.place(key, attempt=past.attempt)
         place.rows = {}
         return place
+
+    def stop_if_losing(self, keys: tuple[str, ...]) -> Flow[None]:
+        """Before a body is begun in which the program has ended: stop the pass if it did so in too many in a row."""
+        if self.stop_after is None or self.session.run.kind != "loop":
+            return
+        yield from self.settle()
+        lost = lost_before(self.engine, self.session, keys[0])
+        why = lost.too_many(self.stop_after)
+        if why is not None:
+            self.parked -= len(lost.parked)
+            yield from stop(self.session, lost, why, keys)
 
     def revisit(self, key: str) -> Flow[Here | None]:
         """The place of an item that is done and whose body is run again, see `replays`."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from onward.core import codec, keys
@@ -85,7 +84,7 @@ class Replay(Session):
             raise outcome.error
         return outcome.value
 
-    def until(self, at: float) -> Flow[None]:
+    def until(self, at: float, key: str) -> Flow[None]:
         """Time that was waited for once is not waited for again."""
         yield from ()
 
@@ -144,13 +143,13 @@ class ReplayEngine(Engine):
         super().__init__(MemoryStore(), keeper=False)
         self.original, self._stop_at, self._arrived = run, stop_at, arrived
         # Under a name that nobody asks for: the program's own call must find it as a run that is still to begin.
-        held = replace(
-            run, id="replay", identity="replay", state="running", fence=run.fence + 1, request=None
+        held = run._replace(
+            id="replay", identity="replay", state="running", fence=run.fence + 1, request=None
         )
-        held = replace(held, owner=self.owner, lease_until=math.inf, direct=False)
+        held = held._replace(owner=self.owner, lease_until=math.inf, direct=False)
         answer = self.store.add_run(held, entries, begun)
         assert isinstance(answer, Applied), "the only run of its journal"
-        self._held = replace(held, id=run.id, no=answer.run_no)
+        self._held = held._replace(id=run.id, no=answer.run_no)
 
     def open(self, run: Run) -> Session | None:
         # Without the folder: it is replayed wherever its code lies now.

@@ -9,8 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from onward.core.flow import Limits
-from onward.core.model import Answer, Answered, Begun, Entry, Order, Owner, Request, Run, RunState, WorkerRow
+from onward.core.flow import Settings
+from onward.core.model import (
+    Answer,
+    Answered,
+    Begun,
+    Entry,
+    Order,
+    Owner,
+    QueueCounts,
+    Request,
+    Run,
+    RunState,
+    WorkerRow,
+)
 
 
 class Store(Protocol):
@@ -41,7 +53,8 @@ class Store(Protocol):
         one answer: if the guard of one of them does not hold, nothing of any of them is written.
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
-        request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
+        request that the writer has not seen stays unless this change grants it, a wake-up that came since stays, and a
+        `single` that was given up is not taken again. Id, kind, name, identity, direct and
         created_at, queue, lane and parent of a run never change (but see `rename`); the number of a deleted run is
         never given again. Of the runs that have the same `single` at most one is stored; another is refused (`exists`).
 
@@ -49,7 +62,13 @@ class Store(Protocol):
 
         A Claim is answered `Claimed` and sees what stands before it: pending and due runs of the queues, by priority,
         what has waited for its time before what never began, each in its order, as far as the queues' limits let
-        them through (`core.flow`). Each is leased as `core.decide.claimed` says. Two claims never get the same run.
+        them through (`core.flow`): at no moment are more runs of a queue or a lane being executed, or have more of them
+        begun within a rate's window, than that. Each is leased as `core.decide.claimed` says. Two claims never get the
+        same run. What one lane holds back hides no other lane, and costs a claim no more than a bounded look.
+
+        An Arrival is answered `Arrived`: its item is in a run that has not begun, or it came before under its key; or
+        `Refused` (`key`: another item came under that key). The first claim of the run makes the items that have
+        arrived, in their order, its one argument.
 
         Raises JournalFull (nothing applied, may be repeated), JournalBusy (likewise), JournalBroken (nothing may be
         acknowledged any more), OutcomeUnknown.
@@ -64,7 +83,7 @@ class Store(Protocol):
         ...
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        """Ask the holder of the run's lease to pause or cancel; False if there is no such run."""
+        """Ask the holder of the run's lease to pause or cancel; False if nobody holds it, who could hear of it."""
         ...
 
     def register(self, owner: Owner) -> None:
@@ -96,6 +115,14 @@ class Store(Protocol):
         """
         ...
 
+    def set_moved(self, to: str | None) -> None:
+        """Everything of this journal goes on at `to`: no run is added here any more (`moved`); None takes that back."""
+        ...
+
+    def moved_to(self) -> str | None:
+        """Where everything of this journal goes on, if it was moved."""
+        ...
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         """Give a run another name, identity and command, and record `mark`; the one exception to what never changes.
 
@@ -120,7 +147,9 @@ class Store(Protocol):
         """The unfinished direct run of this identity (neither done nor cancelled); at most one exists."""
         ...
 
-    def latest_run(self, identity: str) -> Run | None: ...
+    def latest_run(self, identity: str) -> Run | None:
+        """The direct run of this identity that was added last."""
+        ...
 
     def runs(
         self,
@@ -175,12 +204,22 @@ class Store(Protocol):
         """The run that has this `single`."""
         ...
 
-    def queues(self) -> list[Limits]:
+    def queues(self) -> list[Settings]:
         """Every queue that ever had a run or was given limits, by name."""
         ...
 
-    def set_limits(self, limits: Limits) -> None:
-        """Set what a queue may do at once, for all claims from now on; the queue need not be there yet."""
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
+        """Write what is given of a queue, for all claims from now on; the queue need not be there yet."""
+        ...
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        """How many runs of a queue are in which state, each counted up to `at_most`, so that it costs no more."""
+        ...
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        """The failed runs of a queue, newest first."""
         ...
 
     def announce(self, worker: WorkerRow) -> None:

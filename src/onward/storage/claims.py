@@ -1,25 +1,40 @@
 """How a store answers a worker's Claim: the same for all stores, inside the transaction that writes the leases.
 
 What a claim may take is decided in `core.flow`, what it changes in `core.decide`; a store says what it has (`Shelf`).
+
+Candidates are looked at in their order until enough of them fit. Where a queue has lanes and too many of the first ones
+belong to lanes that are full, the lanes are looked at one by one instead: a million runs of one host hide nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from onward.core.decide import Past, claimed
-from onward.core.flow import Candidate, Limits, in_order, pick, room
-from onward.core.model import Applied, Change, Claim, Claimed, Run
+from onward.core.flow import Candidate, Limits, Quota, Room, booked_at, in_order, pick, rank
+from onward.core.model import Change, Claim, Claimed, Run
 
-# Candidates looked at for each place to be filled in a queue whose limits may pass some of them over.
-PASSED_OVER: Final = 20
+# Candidates that may be passed over before the lanes are looked at instead, and lanes that are looked at then. Each
+# costs a few microseconds of the time for which all others wait.
+PASSED_OVER: Final = 200
+LANES: Final = 1_000
+# A worker that wakes exactly when a rate has room again must not find that it has none by a rounding error.
+_BREATH_S: Final = 1e-4
 
 
 class Shelf(Protocol):
     """What the runs of a store's queues look like within one transaction."""
 
-    def queues(self) -> list[Limits]: ...
+    def queues(self) -> Sequence[Limits]: ...
+
+    def ready_kinds(self) -> Iterable[tuple[str, str]]:
+        """(queue, workflow) of which runs are pending; costs as much as there are such pairs."""
+        ...
+
+    def waiting_kinds(self) -> Iterable[tuple[str, str]]: ...
 
     def ready(self, queue: str, name: str, limit: int) -> Iterable[Candidate]:
         """Pending runs by priority, then in the order in which they were added."""
@@ -29,77 +44,254 @@ class Shelf(Protocol):
         """Waiting runs whose time has come, the longest overdue first."""
         ...
 
-    def next_due(self, queue: str, name: str) -> float | None:
-        """When the first waiting run is due."""
+    def next_due(self, queue: str, name: str, now: float) -> float | None:
+        """When the first run is due that is not yet."""
         ...
 
-    def running(self, queue: str) -> int: ...
-
-    def lanes(self, queue: str) -> Mapping[str, int]: ...
-
-    def starts(self, queue: str, since: float) -> int:
-        """How many runs have begun after `since`; earlier ones may be forgotten."""
+    def ready_lanes(self, queue: str, name: str, first: str, limit: int) -> Sequence[str]:
+        """Lanes of pending runs from `first` on, in order."""
         ...
 
-    def take(self, numbers: Sequence[int]) -> Iterable[tuple[Run, int]]:
-        """Runs as they stand, each with the number of its last entry."""
+    def waiting_lanes(self, queue: str, name: str, first: str, limit: int) -> Sequence[str]: ...
+
+    def ready_in(self, queue: str, name: str, lane: str, limit: int) -> Iterable[Candidate]:
+        """As `ready`, of one lane."""
         ...
 
-    def write(self, change: Change) -> Applied: ...
+    def due_in(self, queue: str, name: str, lane: str, now: float, limit: int) -> Iterable[Candidate]:
+        """As `due`, of one lane."""
+        ...
 
-    def note_start(self, queue: str, at: float, no: int) -> None: ...
+    def turn(self, queue: str) -> str:
+        """The lane at which the next look at lanes begins."""
+        ...
+
+    def set_turn(self, queue: str, lane: str) -> None: ...
+
+    def running(self, queue: str, at_most: int) -> int:
+        """How many runs are being executed; counts no further than `at_most`."""
+        ...
+
+    def running_in(self, queue: str, lane: str, at_most: int) -> int: ...
+
+    def running_here(self, queue: str, owner: str, at_most: int) -> int: ...
+
+    def starts(self, queue: str, lane: str, since: float) -> int:
+        """How many runs have begun after `since`; `lane` is empty for all of the queue."""
+        ...
+
+    def first_start(self, queue: str, lane: str, since: float) -> float | None:
+        """When the first of them began."""
+        ...
+
+    def note_starts(self, queue: str, lane: str, at: float, count: int) -> None: ...
+
+    def forget_starts(self, queue: str, until: float) -> None: ...
+
+    def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
+        """Runs as they stand, each with the number of its last entry, in that order."""
+        ...
+
+    def arrived(self, no: int) -> Sequence[str]:
+        """The items that have arrived for a run, in their order, as JSON; from now on there come no more."""
+        ...
+
+    def lease(self, changes: Sequence[Change]) -> None:
+        """Write what `core.decide.claimed` has decided."""
+        ...
+
+
+class _Found(NamedTuple):
+    """What one queue offers to a claim."""
+
+    limits: Limits
+    chosen: list[Candidate]
+    room: Room
 
 
 def claim(shelf: Shelf, order: Claim, now: float) -> Claimed:
     """Lease up to `order.limit` runs that are ready; the rest stays as it was."""
-    served = [q for q in shelf.queues() if not order.queues or q.name in order.queues]
-    found: list[tuple[Candidate, Limits]] = []
+    served = [q for q in shelf.queues() if not q.paused and (not order.queues or q.name in order.queues)]
+    ready, waiting = _names(shelf.ready_kinds(), order), _names(shelf.waiting_kinds(), order)
+    found = []
     next_at: float | None = None
-    for queue in served:
-        if queue.paused:
-            continue
-        found += [(one, queue) for one in _fitting(shelf, queue, order, now)]
-        next_at = _earliest(next_at, _next_at(shelf, queue, order, now))
-    by_no = {one.no: queue for one, queue in found}
-    runs = []
-    chosen = [one.no for one in in_order(one for one, _ in found)[: order.limit]]
-    for run, last_seq in shelf.take(chosen):
-        queue = by_no[run.no]
-        if queue.rate is not None and run.fence == 0:
-            shelf.note_start(queue.name, now, run.no)
-        runs.append(_leased(shelf, run, last_seq, order, now))
+    for limits in served:
+        names, sleeping = ready.get(limits.name, ()), waiting.get(limits.name, ())
+        for name in sleeping:
+            next_at = _earliest(next_at, shelf.next_due(limits.name, name, now))
+        if names or sleeping:
+            found.append(_fitting(shelf, limits, names, sleeping, order, now))
+    whose = {one.no: each for each in found for one in each.chosen}
+    best = in_order(one for each in found for one in each.chosen)[: order.limit]
+    runs = _leased(shelf, [one.no for one in best], order, now)
+    _note_starts(shelf, [(whose[one.no].limits, one) for one in best if not one.begun], now)
+    for each in found:
+        next_at = _earliest(next_at, _room_again(shelf, each, now))
     return Claimed(tuple(runs), next_at)
 
 
-def _leased(shelf: Shelf, run: Run, last_seq: int, order: Claim, now: float) -> tuple[Run, int]:
-    change = claimed(run, Past(last_seq, progressed=False), owner=order.owner, now=now, lease_s=order.lease_s)
-    answer = shelf.write(change)
-    assert change.after is not None, "a claim writes the run's row"
-    return change.after, answer.seq
+def _names(kinds: Iterable[tuple[str, str]], order: Claim) -> dict[str, list[str]]:
+    """The workflows that this worker knows, by the queues in which runs of them are."""
+    known: dict[str, list[str]] = {}
+    names = set(order.names)
+    for queue, name in kinds:
+        if name in names:
+            known.setdefault(queue, []).append(name)
+    return known
 
 
-def _fitting(shelf: Shelf, queue: Limits, order: Claim, now: float) -> list[Candidate]:
-    """Candidates of one queue that its limits let through, in their order."""
-    looked_at = order.limit if queue.is_free else order.limit * PASSED_OVER
-    found: list[Candidate] = []
-    for name in order.names:
-        found += shelf.due(queue.name, name, now, looked_at)
-        found += shelf.ready(queue.name, name, looked_at)
-    if not found:
-        return found
-    left = room(
-        queue,
-        running=0 if queue.concurrency is None else shelf.running(queue.name),
-        lanes={} if queue.per_key is None else shelf.lanes(queue.name),
-        starts=0 if queue.window_s is None else shelf.starts(queue.name, now - queue.window_s),
+# -- what fits ----------------------------------------------------------------------------------------
+
+
+class _Window:
+    """The first candidates of one workflow; knows whether there may be more."""
+
+    def __init__(self, candidates: Iterable[Candidate], size: int) -> None:
+        self._candidates, self._size = candidates, size
+        self._seen = 0
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for one in self._candidates:
+            self._seen += 1
+            yield one
+
+    @property
+    def is_cut(self) -> bool:
+        return self._seen >= self._size
+
+
+def _fitting(
+    shelf: Shelf, limits: Limits, names: Sequence[str], sleeping: Sequence[str], order: Claim, now: float
+) -> _Found:
+    """The runs of one queue that its limits let through, in their order."""
+    size = order.limit if limits.is_free else order.limit + PASSED_OVER
+    room = _room(shelf, limits, order, now)
+    ready = {name: _Window(shelf.ready(limits.name, name, size), size) for name in names}
+    due = {name: _Window(in_order(shelf.due(limits.name, name, now, size)), size) for name in sleeping}
+    everything = heapq.merge(*ready.values(), *due.values(), key=rank)
+    chosen = pick(everything, room, order.limit)
+    del everything  # and with it statements that are read halfway: what follows writes
+    if limits.has_lanes and len(chosen) < order.limit and not room.is_full:
+        cut = [name for name, window in ready.items() if window.is_cut and room.may_begin]
+        cut_due = [name for name, window in due.items() if window.is_cut]
+        if cut or cut_due:
+            chosen += _beyond(shelf, limits, cut, cut_due, order.limit - len(chosen), chosen, room, now)
+    return _Found(limits, chosen, room)
+
+
+def _room(shelf: Shelf, limits: Limits, order: Claim, now: float) -> Room:
+    name, per_key, rate, key_rate = limits.name, limits.per_key or 0, limits.rate, limits.key_rate
+    concurrency, per_worker = limits.concurrency, limits.per_worker
+    key_window_s = 0.0 if key_rate is None else key_rate.window_s
+    return Room(
+        limits,
+        running=0 if concurrency is None else shelf.running(name, concurrency),
+        here=0 if per_worker is None else shelf.running_here(name, order.owner, per_worker),
+        starts=0 if rate is None else shelf.starts(name, "", now - rate.window_s),
+        lane_running=lambda lane: shelf.running_in(name, lane, per_key),
+        lane_starts=lambda lane: shelf.starts(name, lane, now - key_window_s),
     )
-    return pick(in_order(found), left, order.limit)
 
 
-def _next_at(shelf: Shelf, queue: Limits, order: Claim, now: float) -> float | None:
-    """When something of the queue that is not ready now may be."""
-    times = [shelf.next_due(queue.name, name) for name in order.names]
-    return min((at for at in times if at is not None), default=None)
+def _beyond(
+    shelf: Shelf,
+    limits: Limits,
+    names: Sequence[str],
+    sleeping: Sequence[str],
+    limit: int,
+    chosen: Sequence[Candidate],
+    room: Room,
+    now: float,
+) -> list[Candidate]:
+    """What fits of the lanes that are hidden behind others: the first runs of each lane, in their order.
+
+    Of very many lanes so many in turn, so that none of them waits for ever.
+    """
+    queue, first = limits.name, shelf.turn(limits.name)
+    had = {one.no for one in chosen}
+    each = len(had) + min(limit, limits.per_key or limit)
+    heads: list[Candidate] = []
+    last: str | None = None
+    for name in names:
+        lanes = _lanes_in_turn(shelf.ready_lanes, queue, name, first)
+        last = lanes[-1] if len(lanes) >= LANES else last
+        for lane in lanes:
+            if lane not in room.lanes_full and lane not in room.lanes_held:
+                heads += [one for one in shelf.ready_in(queue, name, lane, each) if one.no not in had]
+    for name in sleeping:
+        lanes = _lanes_in_turn(shelf.waiting_lanes, queue, name, first)
+        last = lanes[-1] if len(lanes) >= LANES else last
+        for lane in lanes:
+            if lane not in room.lanes_full:
+                heads += [one for one in shelf.due_in(queue, name, lane, now, each) if one.no not in had]
+    if last is not None:
+        shelf.set_turn(queue, last)
+    return pick(in_order(heads), room, limit)
+
+
+class _Look(Protocol):
+    def __call__(self, queue: str, name: str, first: str, limit: int) -> Sequence[str]: ...
+
+
+def _lanes_in_turn(look: _Look, queue: str, name: str, first: str) -> list[str]:
+    lanes = list(look(queue, name, first, LANES))
+    if len(lanes) < LANES and first:
+        before = look(queue, name, "", LANES - len(lanes))
+        lanes += [lane for lane in before if lane < first]
+    return lanes
+
+
+# -- what is written ------------------------------------------------------------------------------------
+
+
+def _leased(shelf: Shelf, numbers: Sequence[int], order: Claim, now: float) -> list[tuple[Run, int]]:
+    runs, changes = [], []
+    for run, last_seq in shelf.take(numbers) if numbers else ():
+        past = Past(last_seq, progressed=False)
+        change = claimed(run, past, owner=order.owner, now=now, lease_s=order.lease_s)
+        after = change.after
+        assert after is not None, "a claim writes the run's row"
+        if after.args is None:  # its items have arrived one by one
+            after = after._replace(args=f"[[[{','.join(shelf.arrived(run.no))}]],{{}}]")
+            change = change._replace(after=after)
+        changes.append(change)
+        runs.append((after, after.leased_seq))
+    if changes:
+        shelf.lease(changes)
+    return runs
+
+
+def _note_starts(shelf: Shelf, begun: Sequence[tuple[Limits, Candidate]], now: float) -> None:
+    """Count what has begun, where there is a rate."""
+    starts: Counter[tuple[str, str, Quota]] = Counter()
+    for limits, one in begun:
+        if limits.rate is not None:
+            starts[limits.name, "", limits.rate] += 1
+        if limits.key_rate is not None and one.lane:
+            starts[limits.name, one.lane, limits.key_rate] += 1
+    for (queue, lane, quota), count in starts.items():
+        shelf.note_starts(queue, lane, booked_at(quota, now), count)
+    for limits in {limits for limits, _ in begun}:
+        windows = [quota.window_s for quota in (limits.rate, limits.key_rate) if quota is not None]
+        if windows:
+            shelf.forget_starts(limits.name, now - max(windows))
+
+
+def _room_again(shelf: Shelf, found: _Found, now: float) -> float | None:
+    """When a rate lets something begin that it has held back."""
+    limits, room = found.limits, found.room
+    again = None
+    if room.held_by_rate and limits.rate is not None:
+        again = _earliest(again, _free_at(shelf, limits.name, "", limits.rate, now))
+    if limits.key_rate is not None:
+        for lane in room.lanes_held:
+            again = _earliest(again, _free_at(shelf, limits.name, lane, limits.key_rate, now))
+    return again
+
+
+def _free_at(shelf: Shelf, queue: str, lane: str, quota: Quota, now: float) -> float | None:
+    first = shelf.first_start(queue, lane, now - quota.window_s)
+    return None if first is None else first + quota.window_s + _BREATH_S
 
 
 def _earliest(one: float | None, other: float | None) -> float | None:

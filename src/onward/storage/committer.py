@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
 from onward.core.lazily import Lazily
-from onward.core.model import Answer, Answered, Change, Claim, Claimed, Order
+from onward.core.model import Answer, Answered, Arrival, Arrived, Change, Claim, Claimed, Order, Refused
 from onward.storage import Store
 from onward.storage.masked import Masked
 
@@ -104,6 +104,10 @@ class Committer:
     def claim(self, claim: Claim) -> Claimed:
         """Block until the claim is answered and its leases are durable; what waits rides in the same transaction."""
         return cast("Claimed", self._commit((claim,))[0])
+
+    def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
+        """Block until the items have arrived, durably."""
+        return cast("list[Arrived | Refused]", self._commit(arrivals))
 
     def _commit(self, changes: Sequence[Order]) -> Sequence[Answered]:
         with Masked():

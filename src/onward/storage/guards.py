@@ -5,7 +5,6 @@ Pure, and the same for all stores, so that none of them is stricter or laxer tha
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from onward.core.model import CLOSED, Change, Refused, Request, Run, RunState
@@ -35,10 +34,10 @@ def refusal(change: Change, guard: Guard | None) -> Refused | None:
         return None
     as_read = before.owner == guard.owner and before.lease_until == guard.lease_until
     as_read = as_read and before.state == guard.state
-    claim = change.after
-    if claim is not None and claim.state == "running" and claim.fence > change.fence:
+    after = change.after
+    if after is not None and after.leased_seq != before.leased_seq:
         # A holder whose lease is over may still record until it is taken: what the claimant has read is old then.
-        as_read = as_read and claim.leased_seq == guard.seq + len(change.entries)
+        as_read = as_read and after.leased_seq == guard.seq + len(change.entries)
     if as_read:
         return None
     return Refused(
@@ -52,7 +51,7 @@ def kept(change: Change, after: Run, guard: Guard) -> Run:
     if after.owner is not None and (after.owner, after.fence) == (guard.owner, guard.fence):
         # Renewals do not pass through the holder's memory, so it may know an older end of its lease.
         lease_until = max(guard.lease_until or 0.0, lease_until or 0.0)
-    return replace(after, lease_until=lease_until, request=_request(change, after, guard))
+    return after._replace(lease_until=lease_until, request=_request(change, after, guard))
 
 
 def _request(change: Change, after: Run, guard: Guard) -> Request | None:
@@ -73,6 +72,10 @@ def exists(run: Run) -> Refused:
     return Refused(
         "exists", f"there is a run `{run.id}`, or an unfinished one of `{run.identity}`; nothing was written"
     )
+
+
+def moved() -> Refused:
+    return Refused("moved", "this journal was moved elsewhere; nothing was written")
 
 
 def recorded(key: str) -> Refused:

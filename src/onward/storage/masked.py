@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 # Those that people, supervisors and batch systems send, and alarms that time-out helpers turn into exceptions.
 _SIGNALS = tuple(
@@ -30,7 +31,21 @@ _raw: Any = vars(signal)["_signal"]
 _get, _set = _raw.getsignal, _raw.signal
 
 
+_get_ident = threading.get_ident
 _main = threading.main_thread().ident
+
+
+class Patient:
+    """A handler that heeds the mask by itself, so that none of its signals need a replacement."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
+        self._handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if Masked.outermost is None:
+            self._handler(number, frame)
+        else:
+            Masked.outermost.note(number, frame)
 
 
 class Masked:
@@ -38,42 +53,49 @@ class Masked:
 
     __slots__ = ("_came", "_replaced")
 
+    outermost: ClassVar[Masked | None] = None  # that of the main thread
+
     def __init__(self) -> None:
         self._came: list[tuple[int, FrameType | None]] = []
         self._replaced: list[tuple[int, Any]] = []
 
     def __enter__(self) -> None:
-        if threading.get_ident() != _main:
+        if _get_ident() != _main:
             return
+        if Masked.outermost is None:
+            Masked.outermost = self
         try:
-            for number in _SIGNALS:
+            for number in _replaceable():
                 handler = _get(number)
-                if handler.__class__ is not int and handler is not None:  # else the default action, or none
+                if handler.__class__ is not int and handler is not None:
                     # Noted first: a signal that strikes between the two lines finds its own handler still in place.
                     self._replaced.append((number, handler))
-                    _set(number, self._note)
+                    _set(number, self.note)
         except BaseException:  # raised by a handler that was not replaced yet
             self._restore()
             raise
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """A signal came; its handler is called when the mask is taken off."""
         self._came.append((number, frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._replaced:
+        if self._replaced or Masked.outermost is self:
             self._restore()
 
     def _restore(self) -> None:
         """Put every handler back, then let those run whose signals came; raises what the first of them raised."""
         raised: BaseException | None = None
-        while self._replaced or self._came:
+        while self._replaced or self._came or Masked.outermost is self:
             try:
                 while self._replaced:
                     number, handler = self._replaced[-1]
                     _set(number, handler)
                     self._replaced.pop()
+                if Masked.outermost is self:
+                    Masked.outermost = None
                 while self._came:
                     # Called, not raised anew: an event loop was woken when the signal came, and would hear it twice.
                     number, frame = self._came.pop(0)
@@ -84,9 +106,31 @@ class Masked:
             raise raised
 
 
+# All handlers as they were seen last, and the numbers of those that have to be replaced. Handlers change so seldom
+# that looking at all of them in one call and comparing is a third of the cost of sorting them out again.
+_seen: tuple[Any, ...] = ()
+_numbers: tuple[int, ...] = ()
+
+
+def _replaceable() -> tuple[int, ...]:
+    """The signals whose handlers are written in Python and know nothing of the mask."""
+    global _seen, _numbers
+    handlers = tuple(map(_get, _SIGNALS))
+    if handlers != _seen:
+        _numbers = tuple(
+            number
+            for number, handler in zip(_SIGNALS, handlers, strict=True)
+            # Else the default action, or none that Python knows of.
+            if handler.__class__ is not int and handler is not None and handler.__class__ is not Patient
+        )
+        _seen = handlers
+    return _numbers
+
+
 def _forget_in_child() -> None:
     global _main
     _main = threading.get_ident()  # the thread that forked is the child's main one
+    Masked.outermost = None
 
 
 if hasattr(os, "register_at_fork"):

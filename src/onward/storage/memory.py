@@ -6,11 +6,11 @@ import threading
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onward.core.errors import JournalError, JournalUnusable
-from onward.core.flow import Limits
+from onward.core.flow import Settings
 from onward.core.keys import SEPARATOR
 from onward.core.model import (
     CLOSED,
@@ -18,19 +18,21 @@ from onward.core.model import (
     Answer,
     Answered,
     Applied,
+    Arrival,
     Begun,
     Change,
     Claim,
     Entry,
     Order,
     Owner,
+    QueueCounts,
     Refused,
     Request,
     Run,
     RunState,
     WorkerRow,
 )
-from onward.storage import claims, guards
+from onward.storage import arrivals, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
 from onward.storage.memory_shelf import Shelf
@@ -76,6 +78,7 @@ class MemoryStore:
         self._owners: dict[str, Owner] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
         self._version = 0
         self._unusable: JournalError | None = None
@@ -106,6 +109,8 @@ class MemoryStore:
     def _answer(self, order: Order) -> Answered:
         if isinstance(order, Claim):
             return claims.claim(self._shelf, order, self.now())
+        if isinstance(order, Arrival):
+            return arrivals.arrive(self._shelf, order, self.now())
         return self._apply(order)
 
     def _apply(self, change: Change) -> Applied | Refused:
@@ -133,7 +138,7 @@ class MemoryStore:
 
     def _new(self, change: Change) -> tuple[_Rows, Guard]:
         assert change.after is not None, "a change that creates a run says what run"
-        rows = _Rows(replace(change.after, no=self._last_no + 1))
+        rows = _Rows(change.after._replace(no=self._last_no + 1))
         return rows, rows.guard()
 
     def _stored(self, change: Change) -> tuple[_Rows | None, Guard | None]:
@@ -142,13 +147,15 @@ class MemoryStore:
 
     def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
         assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self._moved_to is not None:
+            return guards.moved()
         if change.create and self.run(rows.run.id) is not None:
             return guards.exists(rows.run)
         if change.after is not None and change.after.direct and change.after.state not in CLOSED:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
-        single = None if change.after is None else change.after.single
+        single = None if change.after is None or rows.run.single is None else change.after.single
         if single is not None and self._shelf.has_other(single, rows.run.no):
             return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
@@ -167,7 +174,7 @@ class MemoryStore:
             self._open[rows.run.identity] = rows.run.no
         if change.progress is not None:
             done, total, seq = change.progress
-            rows.run = replace(rows.run, done=done, total=total, counted_seq=seq)
+            rows.run = rows.run._replace(done=done, total=total, counted_seq=seq)
         for entry in change.entries:
             rows.add(entry)
         for key in change.ended:
@@ -180,7 +187,7 @@ class MemoryStore:
         with self._lock:
             held = [rows for rows in self._rows.values() if rows.run.owner == owner]
             for rows in held:
-                rows.run = replace(rows.run, lease_until=max(rows.run.lease_until or until, until))
+                rows.run = rows.run._replace(lease_until=max(rows.run.lease_until or until, until))
             self._version += bool(held)
             return [(rows.run.no, rows.run.request) for rows in held]
 
@@ -188,9 +195,9 @@ class MemoryStore:
         self._refuse_if_unusable()
         with self._lock:
             rows = self._rows.get(run_no)
-            if rows is None:
+            if rows is None or rows.run.state != "running":
                 return False
-            rows.run = replace(rows.run, request=request)
+            rows.run = rows.run._replace(request=request)
             self._version += 1
             return True
 
@@ -233,6 +240,13 @@ class MemoryStore:
                 self._in_order()
             return answer
 
+    def set_moved(self, to: str | None) -> None:
+        self._refuse_if_unusable()
+        self._moved_to = to
+
+    def moved_to(self) -> str | None:
+        return self._moved_to
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         self._refuse_if_unusable()
         with self._lock:
@@ -242,7 +256,7 @@ class MemoryStore:
             answer = self._alone(self._untouched(run)._replace(entries=(mark,)))
             if isinstance(answer, Applied):
                 rows = self._rows[run.no]
-                rows.run = replace(rows.run, name=name, identity=identity, command=command)
+                rows.run = rows.run._replace(name=name, identity=identity, command=command)
                 insort(self._identities.setdefault(identity, []), run.no)
                 if rows.run.direct and rows.run.state not in CLOSED:
                     self._open[identity] = run.no
@@ -295,7 +309,7 @@ class MemoryStore:
         with self._lock:
             numbers = self._identities.get(identity, ())
             found = (self._rows[no].run for no in reversed(numbers) if no in self._rows)
-            return next((run for run in found if run.identity == identity), None)
+            return next((run for run in found if run.identity == identity and run.direct), None)
 
     def runs(
         self,
@@ -385,14 +399,36 @@ class MemoryStore:
     def single_run(self, single: str) -> Run | None:
         return next((run for run in self._runs() if run.single == single), None)
 
-    def queues(self) -> list[Limits]:
-        return self._shelf.queues()
+    def queues(self) -> list[Settings]:
+        return self._shelf.all_settings()
 
-    def set_limits(self, limits: Limits) -> None:
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
         self._refuse_if_unusable()
+        given: dict[str, Any] = {"paused": paused, "declared": declared, "chosen": chosen}
         with self._lock:
-            self._shelf.limits[limits.name] = limits
+            now = self._shelf.settings.get(name, Settings(name))
+            changed = {field: value for field, value in given.items() if value is not None}
+            self._shelf.settings[name] = now._replace(**changed)
             self._version += 1
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        with self._lock:
+            pending = self._shelf.queued(queue, "pending")
+            waiting, running, failed = (
+                min(at_most, len(self._shelf.queued(queue, state)))
+                for state in ("waiting", "running", "failed")
+            )
+        oldest_at = min((run.created_at for run in pending), default=None)
+        return QueueCounts(min(at_most, len(pending)), waiting, running, failed, oldest_at)
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        with self._lock:
+            dead = [
+                run for run in self._shelf.queued(queue, "failed") if before_no is None or run.no < before_no
+            ]
+        return dead[::-1][:limit]
 
     def workers(self) -> list[WorkerRow]:
         return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
@@ -470,9 +506,12 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 
 def _merged(stored: Run, after: Run) -> Run:
-    """`after`, without what a run never changes."""
-    return replace(
-        after,
+    """`after`, without what a run never changes, and without what others did to it since it was read."""
+    asleep = ("waiting", "paused")
+    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
+    return after._replace(
+        wake_at=min((at for at in times if at is not None), default=after.wake_at),
+        single=None if stored.single is None else after.single,
         id=stored.id,
         kind=stored.kind,
         name=stored.name,

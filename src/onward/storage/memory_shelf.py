@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from onward.core.flow import Candidate, Limits, in_order
-from onward.core.model import ENDED, Applied, Change, Refused, Run
+from onward.core.flow import Candidate, Limits, Settings, in_order
+from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Refused, Run
+from onward.storage.arrivals import Batch
 
 
 class Rows(Protocol):
@@ -19,12 +18,17 @@ class Rows(Protocol):
 
 
 class Shelf:
-    """See `storage.claims.Shelf`. Reads all runs each time: memory is for tests, and for little."""
+    """See `storage.claims.Shelf` and `storage.arrivals.Tray`. Reads all runs each time: for little."""
 
     def __init__(self, rows: Mapping[int, Any], apply: Callable[[Change], Applied | Refused]) -> None:
         self._rows, self._apply = rows, apply
-        self.limits: dict[str, Limits] = {}
-        self._starts: dict[str, list[float]] = {}
+        self.settings: dict[str, Settings] = {}
+        self._turns: dict[str, str] = {}
+        self._starts: dict[tuple[str, str], dict[float, int]] = {}  # by queue and lane: how many began when
+        self._items: dict[
+            int, list[tuple[str, int]]
+        ] = {}  # of runs that take many: each, and all chars so far
+        self._keys: dict[tuple[str, str], tuple[int, int]] = {}
         self._waiters: dict[str, set[int]] = {}
 
     # -- what a change does beside its run -----------------------------------------------------------
@@ -32,7 +36,7 @@ class Shelf:
     def changed(self, run: Run, change: Change, now: float) -> None:
         """Take in that `change` has been written and left `run`."""
         if change.create and not run.direct:
-            self.limits.setdefault(run.queue, Limits(run.queue))
+            self.settings.setdefault(run.queue, Settings(run.queue))
         for awaited in change.awaits:
             going_on = [
                 r.run for r in self._rows.values() if r.run.id == awaited and r.run.state not in ENDED
@@ -49,10 +53,10 @@ class Shelf:
         rows = self._rows.get(no)
         if (
             rows is not None
-            and rows.run.state == "waiting"
+            and rows.run.state in ("waiting", "paused")
             and (rows.run.wake_at is None or rows.run.wake_at > now)
         ):
-            rows.run = replace(rows.run, wake_at=now)
+            rows.run = rows.run._replace(wake_at=now)
 
     def has_other(self, single: str, no: int) -> bool:
         return any(rows.run.single == single and rows.run.no != no for rows in self._rows.values())
@@ -60,47 +64,135 @@ class Shelf:
     # -- what a claim sees ------------------------------------------------------------------------------
 
     def queues(self) -> list[Limits]:
-        return [self.limits[name] for name in sorted(self.limits)]
+        return [settings.limits for settings in self.all_settings()]
 
-    def _queued(self, queue: str, state: str, name: str | None = None) -> Iterator[Run]:
-        for rows in list(self._rows.values()):
-            run = rows.run
-            if not run.direct and run.state == state and run.queue == queue and name in (None, run.name):
-                yield run
+    def all_settings(self) -> list[Settings]:
+        return [self.settings[name] for name in sorted(self.settings)]
+
+    def queued(self, queue: str, state: str, name: str | None = None) -> list[Run]:
+        """Queued runs in a state, in the order in which they were added."""
+        return [
+            rows.run
+            for rows in list(self._rows.values())
+            if not rows.run.direct
+            and rows.run.state == state
+            and rows.run.queue == queue
+            and name in (None, rows.run.name)
+        ]
+
+    def _kinds(self, state: str) -> list[tuple[str, str]]:
+        runs = (rows.run for rows in self._rows.values())
+        return sorted({(run.queue, run.name) for run in runs if not run.direct and run.state == state})
+
+    def ready_kinds(self) -> list[tuple[str, str]]:
+        return self._kinds("pending")
+
+    def waiting_kinds(self) -> list[tuple[str, str]]:
+        return self._kinds("waiting")
 
     def ready(self, queue: str, name: str, limit: int) -> list[Candidate]:
-        found = [Candidate(run.no, run.priority, run.lane) for run in self._queued(queue, "pending", name)]
-        return in_order(found)[:limit]
+        return in_order(_candidate(run) for run in self.queued(queue, "pending", name))[:limit]
 
     def due(self, queue: str, name: str, now: float, limit: int) -> list[Candidate]:
         found = [
-            Candidate(run.no, run.priority, run.lane, run.wake_at)
-            for run in self._queued(queue, "waiting", name)
+            _candidate(run)
+            for run in self.queued(queue, "waiting", name)
             if run.wake_at is not None and run.wake_at <= now
         ]
         return sorted(found, key=lambda one: (one.wake_at, one.no))[:limit]
 
-    def next_due(self, queue: str, name: str) -> float | None:
-        times = (run.wake_at for run in self._queued(queue, "waiting", name))
-        return min((at for at in times if at is not None), default=None)
+    def next_due(self, queue: str, name: str, now: float) -> float | None:
+        times = (run.wake_at for run in self.queued(queue, "waiting", name))
+        return min((at for at in times if at is not None and at > now), default=None)
 
-    def running(self, queue: str) -> int:
-        return sum(1 for _ in self._queued(queue, "running"))
+    def ready_lanes(self, queue: str, name: str, first: str, limit: int) -> list[str]:
+        return self._lanes("pending", queue, name, first, limit)
 
-    def lanes(self, queue: str) -> Mapping[str, int]:
-        return Counter(run.lane for run in self._queued(queue, "running") if run.lane is not None)
+    def waiting_lanes(self, queue: str, name: str, first: str, limit: int) -> list[str]:
+        return self._lanes("waiting", queue, name, first, limit)
 
-    def starts(self, queue: str, since: float) -> int:
-        self._starts[queue] = [at for at in self._starts.get(queue, ()) if at > since]
-        return len(self._starts[queue])
+    def _lanes(self, state: str, queue: str, name: str, first: str, limit: int) -> list[str]:
+        lanes = {run.lane for run in self.queued(queue, state, name) if run.lane is not None}
+        return sorted(lane for lane in lanes if lane >= first)[:limit]
+
+    def ready_in(self, queue: str, name: str, lane: str, limit: int) -> list[Candidate]:
+        return [one for one in self.ready(queue, name, len(self._rows)) if one.lane == lane][:limit]
+
+    def due_in(self, queue: str, name: str, lane: str, now: float, limit: int) -> list[Candidate]:
+        return [one for one in self.due(queue, name, now, len(self._rows)) if one.lane == lane][:limit]
+
+    def turn(self, queue: str) -> str:
+        return self._turns.get(queue, "")
+
+    def set_turn(self, queue: str, lane: str) -> None:
+        self._turns[queue] = lane
+
+    def running(self, queue: str, at_most: int) -> int:
+        return min(at_most, len(self.queued(queue, "running")))
+
+    def running_in(self, queue: str, lane: str, at_most: int) -> int:
+        return min(at_most, sum(run.lane == lane for run in self.queued(queue, "running")))
+
+    def running_here(self, queue: str, owner: str, at_most: int) -> int:
+        return min(at_most, sum(run.owner == owner for run in self.queued(queue, "running")))
+
+    def starts(self, queue: str, lane: str, since: float) -> int:
+        return sum(count for at, count in self._starts.get((queue, lane), {}).items() if at > since)
+
+    def first_start(self, queue: str, lane: str, since: float) -> float | None:
+        return min((at for at in self._starts.get((queue, lane), ()) if at > since), default=None)
+
+    def note_starts(self, queue: str, lane: str, at: float, count: int) -> None:
+        starts = self._starts.setdefault((queue, lane), {})
+        starts[at] = starts.get(at, 0) + count
+
+    def forget_starts(self, queue: str, until: float) -> None:
+        for (of, lane), starts in list(self._starts.items()):
+            if of == queue:
+                kept = {at: count for at, count in starts.items() if at > until}
+                self._starts[of, lane] = kept
+                if not kept:
+                    del self._starts[of, lane]
 
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         return [(self._rows[no].run, len(self._rows[no].entries) - 1) for no in numbers]
 
-    def write(self, change: Change) -> Applied:
-        answer = self._apply(change)
-        assert isinstance(answer, Applied), "nobody else writes meanwhile"
-        return answer
+    def arrived(self, no: int) -> list[str]:
+        items = self._items.pop(no, [])
+        return [item for item, _ in items]
 
-    def note_start(self, queue: str, at: float, no: int) -> None:
-        self._starts.setdefault(queue, []).append(at)
+    def lease(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            answer = self._apply(change)
+            assert isinstance(answer, Applied), "nobody else writes meanwhile"
+
+    # -- what an arrival sees -----------------------------------------------------------------------------
+
+    def arrival(self, name: str, key: str) -> tuple[int, str, int] | None:
+        no, checksum = self._keys.get((name, key), (0, 0))
+        return (no, self._rows[no].run.id, checksum) if no in self._rows else None
+
+    def open_batch(self, single: str) -> Batch | None:
+        for rows in list(self._rows.values()):
+            run = rows.run
+            if run.single == single and run.args is None and run.state in ("waiting", "pending", "paused"):
+                items = self._items.get(run.no, [])
+                return Batch(run.no, run.id, len(items), items[-1][1] if items else 0)
+        return None
+
+    def add_arrival(self, batch: Batch, order: Arrival, checksum: int) -> None:
+        chars = batch.chars + len(order.item)
+        self._items.setdefault(batch.run_no, []).append((order.item, chars))
+        if order.key is not None:
+            self._keys[order.run.name, order.key] = (batch.run_no, checksum)
+
+    def take_one(self, no: int) -> Run:
+        run: Run = self._rows[no].run
+        return run
+
+    def apply(self, change: Change) -> Answer:
+        return self._apply(change)
+
+
+def _candidate(run: Run) -> Candidate:
+    return Candidate(run.no, run.priority, run.lane, run.wake_at, begun=run.fence > 0)

@@ -66,7 +66,7 @@ class Connector:
         connection: psycopg.Connection[tuple[object, ...]] = psycopg.connect(
             self.address.conninfo, autocommit=True, prepare_threshold=None
         )
-        link = Link(connection, self._sql, call_s=self._call_s)
+        link = Link(connection, self._sql, schema=self.address.schema, call_s=self._call_s)
         try:
             self._set_up(link)
         except BaseException:

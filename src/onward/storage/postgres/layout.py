@@ -6,12 +6,12 @@ ever edited after a release.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import psycopg
 
 from onward.core.errors import JournalUnusable
+from onward.storage.postgres import locks
 from onward.storage.postgres.address import Address
 from onward.storage.postgres.failures import first_line
 from onward.storage.postgres.link import Link
@@ -33,7 +33,7 @@ def migrate(link: Link, address: Address, role: str, *, create: bool) -> bool:
         return False
     _refuse_newer(version, address)
     try:
-        link.all(("begin", ()), ("lock_layout", (_lock(address),)))
+        link.all(("begin", ()), ("hold", (locks.number(address.schema, "layout"),)))
         version = _version(link, address)
         _refuse_newer(version, address)
         if version < VERSION:
@@ -85,9 +85,3 @@ def _refused(problem: psycopg.Error, address: Address, role: str, version: int) 
         f"({first_line(problem)}); nothing was changed. Open it once with a role that may (`onward status` does), or "
         f"let this one: GRANT CREATE ON DATABASE."
     )
-
-
-def _lock(address: Address) -> int:
-    """The number of the lock for changing this schema's layout."""
-    digest = hashlib.sha256(f"onward layout {address.schema}".encode()).digest()
-    return int.from_bytes(digest[:8], signed=True)

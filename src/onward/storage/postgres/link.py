@@ -32,9 +32,14 @@ class Link:
     """Used by one thread at a time."""
 
     def __init__(
-        self, connection: psycopg.Connection[Row], sql: Mapping[str, str], *, call_s: float = limits.CALL_S
+        self,
+        connection: psycopg.Connection[Row],
+        sql: Mapping[str, str],
+        *,
+        schema: str,
+        call_s: float = limits.CALL_S,
     ) -> None:
-        self._connection, self._sql, self.call_s = connection, sql, call_s
+        self._connection, self._sql, self.schema, self.call_s = connection, sql, schema, call_s
         self._pg = connection.pgconn
         self._wire = Wire(self._pg)
         self.direct = False  # until it is known: what works through a pooler works without one

@@ -9,7 +9,6 @@ only if it stays free for a while, on a server that has been up for a while.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -57,12 +56,6 @@ def lives_here(traces: Traces) -> bool | None:
     if traces.process.partition("/")[0] != host.process_namespace():
         return None
     return _process(traces.pid) == traces.process
-
-
-def lock_of(schema: str, owner_id: str) -> int:
-    """The number of the advisory lock that stands for an owner."""
-    digest = hashlib.sha256(f"onward owner {schema} {owner_id}".encode()).digest()
-    return int.from_bytes(digest[:8], signed=True)
 
 
 class Absences:

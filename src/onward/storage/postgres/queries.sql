@@ -65,15 +65,14 @@ SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamesp
     EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relname IN ('run', 'entry', 'begun', 'owner', 'run_no')),
     EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
--- name: lock_layout
-SELECT pg_advisory_xact_lock($1)
 -- name: add_schema
 CREATE SCHEMA onward
 -- name: set_layout
 INSERT INTO onward.meta (name, value) VALUES ('version', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: hold
--- One lock for each transaction of several statements: who waits for it knows that the transaction is over.
+-- An advisory lock until the end of the transaction, see `locks`; also one of our own for each transaction, so that who
+-- waits for it knows that the transaction is over.
 SELECT pg_advisory_xact_lock($1)
 
 -- name: guards
@@ -179,12 +178,14 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
     $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::text[])
 
 -- name: set_run
--- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes.
+-- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes. A wake-up that
+-- came since the run was read is not undone, and a `single` that was given up is not taken again.
 UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
-    wake_at = given.wake_at, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
+    wake_at = CASE WHEN run.state IN ('waiting', 'paused') AND given.state IN ('waiting', 'paused')
+        THEN least(run.wake_at, given.wake_at) ELSE given.wake_at END, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
     result = given.result, error = given.error, command = given.command, total = given.total, done = given.done,
     counted_seq = given.counted_seq, args = given.args, updated_at = given.updated_at, priority = given.priority,
-    single = given.single, tags = given.tags, attempt = given.attempt
+    single = CASE WHEN run.single IS NULL THEN NULL ELSE given.single END, tags = given.tags, attempt = given.attempt
 FROM unnest($1::text[], $2::bigint[], $3::text[], $4::double precision[], $5::double precision[], $6::text[],
     $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
     $15::text[], $16::double precision[], $17::bigint[], $18::text[], $19::text[], $20::bigint[], $21::bigint[])
@@ -206,7 +207,8 @@ UPDATE onward.run SET lease_until = greatest(run.lease_until, $2::double precisi
 FROM held WHERE run.no = held.no AND run.owner = $1 RETURNING run.no, run.request
 
 -- name: request
-UPDATE onward.run SET request = $2 WHERE no = $1 RETURNING no
+-- Of a run that somebody holds: nobody else would answer it.
+UPDATE onward.run SET request = $2 WHERE no = $1 AND state = 'running' RETURNING no
 
 -- name: add_owner
 INSERT INTO onward.owner (id, host, boot, pid, command, started_at, process, session)
@@ -229,6 +231,16 @@ DELETE FROM onward.entry WHERE run = $1 AND seq > $2
 
 -- name: rename
 UPDATE onward.run SET name = $2, identity = $3, command = $4, long_identity = $5 WHERE no = $1
+
+-- name: moved_to
+SELECT value FROM onward.meta WHERE name = 'moved_to'
+-- name: set_moved
+INSERT INTO onward.meta (name, value) VALUES ('moved_to', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+-- name: unset_moved
+DELETE FROM onward.meta WHERE name = 'moved_to'
+-- name: stay
+-- Who adds runs holds this lock with others, who moves the journal holds it alone: no run is added behind his back.
+SELECT pg_advisory_xact_lock_shared($1)
 
 -- name: vacuum_run
 VACUUM (ANALYZE) onward.run
@@ -253,7 +265,7 @@ FROM onward.run WHERE identity = $1 AND direct AND state NOT IN ('done', 'cancel
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
     request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
-FROM onward.run WHERE identity = $1 ORDER BY no DESC LIMIT 1
+FROM onward.run WHERE identity = $1 AND direct ORDER BY no DESC LIMIT 1
 
 -- name: runs
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
@@ -414,80 +426,278 @@ SELECT id, state, owner, lease_until FROM onward.run
 WHERE (owner IS NULL) <> (lease_until IS NULL) OR (owner IS NOT NULL AND state IN ('done', 'failed', 'cancelled'))
 
 -- name: queues
-SELECT name, paused, concurrency, per_key, rate, window_s FROM onward.queue ORDER BY name
+SELECT name, paused, declared, chosen FROM onward.queue ORDER BY name
 
 -- name: add_queue
 INSERT INTO onward.queue (name) SELECT * FROM unnest($1::text[]) ON CONFLICT (name) DO NOTHING
 
--- name: set_limits
-INSERT INTO onward.queue (name, paused, concurrency, per_key, rate, window_s) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, concurrency = excluded.concurrency,
-    per_key = excluded.per_key, rate = excluded.rate, window_s = excluded.window_s
+-- name: set_queue
+-- What is null stays as it is.
+INSERT INTO onward.queue AS queue (name, paused, declared, chosen)
+VALUES ($1, coalesce($2::boolean, false), coalesce($3::text, '{}'), coalesce($4::text, '{}'))
+ON CONFLICT (name) DO UPDATE SET paused = coalesce($2::boolean, queue.paused),
+    declared = coalesce($3::text, queue.declared), chosen = coalesce($4::text, queue.chosen)
+RETURNING name, paused, declared, chosen
+-- name: set_limited
+UPDATE onward.queue SET limited = $2 WHERE name = $1
+
+-- name: turn
+SELECT turn FROM onward.queue WHERE name = $1
+
+-- name: set_turn
+UPDATE onward.queue SET turn = $2 WHERE name = $1
 
 -- name: lock_queues
 -- Those with limits are claimed from by one at a time: what counts against the limits must not change meanwhile.
 SELECT name FROM onward.queue
-WHERE num_nonnulls(concurrency, per_key, rate) > 0 AND NOT paused
-    AND (cardinality($1::text[]) = 0 OR name = ANY ($1::text[]))
+WHERE limited AND NOT paused AND (cardinality($1::text[]) = 0 OR name = ANY ($1::text[]))
 ORDER BY name FOR NO KEY UPDATE
 
+-- name: ready_kind
+-- Pairs of queue and workflow of which runs are pending: a step into the index for each pair, not for each run.
+WITH RECURSIVE kind AS (
+    (SELECT queue, name FROM onward.run WHERE NOT direct AND state = 'pending' ORDER BY queue, name LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.name FROM kind CROSS JOIN LATERAL (
+        SELECT run.queue, run.name FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND (run.queue, run.name) > (kind.queue, kind.name)
+        ORDER BY run.queue, run.name LIMIT 1) AS next
+)
+SELECT queue, name FROM kind
+
+-- name: waiting_kind
+WITH RECURSIVE kind AS (
+    (SELECT queue, name FROM onward.run WHERE NOT direct AND state = 'waiting' ORDER BY queue, name LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.name FROM kind CROSS JOIN LATERAL (
+        SELECT run.queue, run.name FROM onward.run
+        WHERE NOT run.direct AND run.state = 'waiting' AND (run.queue, run.name) > (kind.queue, kind.name)
+        ORDER BY run.queue, run.name LIMIT 1) AS next
+)
+SELECT queue, name FROM kind
+
 -- name: ready
--- Of each queue ($1, all if there are none) and workflow ($2) the first $3, or $4 where limits may pass some over. What
--- another claim is taking is left out.
-SELECT queue.name, given.name, found.no, found.priority, found.lane
+-- Of each queue ($1, all if there are none) without limits and each workflow ($2) the first $3. What another claim is
+-- taking is left out, so that many workers never wait for each other.
+SELECT queue.name, given.name, found.*
 FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
-    SELECT run.no, run.priority, run.lane FROM onward.run
+    SELECT run.no, run.priority, run.lane, NULL::double precision, run.fence > 0 FROM onward.run
     WHERE NOT run.direct AND run.state = 'pending' AND run.queue = queue.name AND run.name = given.name
-    ORDER BY run.priority DESC, run.no
-    LIMIT CASE WHEN num_nonnulls(queue.concurrency, queue.per_key, queue.rate) > 0 THEN $4::bigint ELSE $3::bigint END
-    FOR NO KEY UPDATE SKIP LOCKED) AS found
-WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+    ORDER BY run.priority DESC, run.no LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS found
+WHERE NOT queue.limited AND NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
 
 -- name: due
--- The same of those that wait and whose time, $5, has come.
-SELECT queue.name, given.name, found.no, found.priority, found.lane, found.wake_at
+-- The same of those that wait and whose time, $4, has come.
+SELECT queue.name, given.name, found.*
 FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
-    SELECT run.no, run.priority, run.lane, run.wake_at FROM onward.run
-    WHERE NOT run.direct AND run.state = 'waiting' AND run.wake_at IS NOT NULL AND run.queue = queue.name
-        AND run.name = given.name AND run.wake_at <= $5
-    ORDER BY run.wake_at, run.no
-    LIMIT CASE WHEN num_nonnulls(queue.concurrency, queue.per_key, queue.rate) > 0 THEN $4::bigint ELSE $3::bigint END
-    FOR NO KEY UPDATE SKIP LOCKED) AS found
-WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+    SELECT run.no, run.priority, run.lane, run.wake_at, run.fence > 0 FROM onward.run
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.queue = queue.name AND run.name = given.name
+        AND run.wake_at <= $4
+    ORDER BY run.wake_at, run.no LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS found
+WHERE NOT queue.limited AND NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+
+-- name: ready_limited
+-- The same of queues with limits, of whose runs some may be passed over: they are locked when they are taken.
+SELECT queue.name, given.name, found.*
+FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane, NULL::double precision, run.fence > 0 FROM onward.run
+    WHERE NOT run.direct AND run.state = 'pending' AND run.queue = queue.name AND run.name = given.name
+    ORDER BY run.priority DESC, run.no LIMIT $3) AS found
+WHERE queue.limited AND NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+
+-- name: due_limited
+SELECT queue.name, given.name, found.*
+FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane, run.wake_at, run.fence > 0 FROM onward.run
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.queue = queue.name AND run.name = given.name
+        AND run.wake_at <= $4
+    ORDER BY run.wake_at, run.no LIMIT $3) AS found
+WHERE queue.limited AND NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
 
 -- name: next_due
 SELECT queue.name, given.name, found.wake_at
 FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name) CROSS JOIN LATERAL (
     SELECT run.wake_at FROM onward.run
-    WHERE NOT run.direct AND run.state = 'waiting' AND run.wake_at IS NOT NULL AND run.queue = queue.name
-        AND run.name = given.name
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.queue = queue.name AND run.name = given.name
+        AND run.wake_at > $3
     ORDER BY run.wake_at LIMIT 1) AS found
 WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
 
+-- name: ready_lane
+-- Up to $4 lanes from $3 on, a step into the index for each.
+WITH RECURSIVE found AS (
+    (SELECT lane, 1 AS number FROM onward.run
+    WHERE NOT direct AND state = 'pending' AND lane IS NOT NULL AND queue = $1 AND name = $2 AND lane >= $3
+    ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT next.lane, found.number + 1 FROM found CROSS JOIN LATERAL (
+        SELECT run.lane FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND run.lane IS NOT NULL AND run.queue = $1 AND run.name = $2
+            AND run.lane > found.lane
+        ORDER BY run.lane LIMIT 1) AS next
+    WHERE found.number < $4
+)
+SELECT lane FROM found
+
+-- name: waiting_lane
+WITH RECURSIVE found AS (
+    (SELECT lane, 1 AS number FROM onward.run
+    WHERE NOT direct AND state = 'waiting' AND lane IS NOT NULL AND queue = $1 AND name = $2 AND lane >= $3
+    ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT next.lane, found.number + 1 FROM found CROSS JOIN LATERAL (
+        SELECT run.lane FROM onward.run
+        WHERE NOT run.direct AND run.state = 'waiting' AND run.lane IS NOT NULL AND run.queue = $1 AND run.name = $2
+            AND run.lane > found.lane
+        ORDER BY run.lane LIMIT 1) AS next
+    WHERE found.number < $4
+)
+SELECT lane FROM found
+
+-- name: ready_in
+-- The first $4 runs of each of these lanes, $3.
+SELECT found.* FROM unnest($3::text[]) AS given (lane) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane, NULL::double precision, run.fence > 0 FROM onward.run
+    WHERE NOT run.direct AND run.state = 'pending' AND run.queue = $1 AND run.name = $2 AND run.lane = given.lane
+    ORDER BY run.priority DESC, run.no LIMIT $4) AS found
+
+-- name: due_in
+SELECT found.* FROM unnest($3::text[]) AS given (lane) CROSS JOIN LATERAL (
+    SELECT run.no, run.priority, run.lane, run.wake_at, run.fence > 0 FROM onward.run
+    WHERE NOT run.direct AND run.state = 'waiting' AND run.queue = $1 AND run.name = $2 AND run.lane = given.lane
+        AND run.wake_at <= $5
+    ORDER BY run.wake_at, run.no LIMIT $4) AS found
+
 -- name: busy
-SELECT queue.name, run.lane, count(*) FROM onward.queue
-JOIN onward.run ON run.queue = queue.name AND NOT run.direct AND run.state = 'running'
-WHERE num_nonnulls(queue.concurrency, queue.per_key) > 0 GROUP BY queue.name, run.lane
+-- Counted up to a bound: more than the limit is as good as the limit.
+SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'running' AND queue = $1 LIMIT $2) AS busy
+
+-- name: busy_in
+-- Of all lanes at once: as many rows as runs of the queue are being executed.
+SELECT lane, count(*) FROM onward.run
+WHERE NOT direct AND state = 'running' AND queue = $1 AND lane IS NOT NULL GROUP BY lane
+
+-- name: busy_here
+SELECT count(*) FROM (
+    SELECT FROM onward.run WHERE NOT direct AND state = 'running' AND queue = $1 AND owner = $2 LIMIT $3) AS busy
 
 -- name: starts
-SELECT queue.name, count(*) FROM onward.queue
-JOIN onward.start ON start.queue = queue.name AND start.at > $1 - queue.window_s
-WHERE queue.rate IS NOT NULL GROUP BY queue.name
+-- Of each lane how many have begun since, and when the first of them did.
+SELECT lane, sum(count)::bigint, min(at) FROM onward.start WHERE queue = $1 AND at > $2 GROUP BY lane
 
--- name: add_start
-INSERT INTO onward.start (queue, at, run) SELECT * FROM unnest($1::text[], $2::double precision[], $3::bigint[])
-ON CONFLICT DO NOTHING
+-- name: add_starts
+INSERT INTO onward.start AS start (queue, lane, at, count)
+SELECT * FROM unnest($1::text[], $2::text[], $3::double precision[], $4::bigint[])
+ON CONFLICT (queue, lane, at) DO UPDATE SET count = start.count + excluded.count
 
 -- name: forget_starts
-DELETE FROM onward.start USING onward.queue WHERE queue.name = start.queue AND start.at <= $1 - queue.window_s
+DELETE FROM onward.start WHERE queue = $1 AND at <= $2
 
--- name: taken
--- Runs that a claim takes, each with the number of its last entry.
+-- name: ready_runs
+-- Runs that a claim takes, each with the number of its last entry; not those that somebody else is about to change.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
     request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no,
     coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = no ORDER BY entry.seq DESC LIMIT 1), -1)
-FROM onward.run WHERE no = ANY ($1::bigint[])
+FROM onward.run WHERE no = ANY ($1::bigint[]) AND state IN ('pending', 'waiting', 'paused')
+FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: lease
+-- What a claim changes in a run: much less than all of its row.
+UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
+    wake_at = given.wake_at, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
+    error = given.error, single = given.single, updated_at = given.updated_at
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::double precision[], $6::double precision[],
+    $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::double precision[])
+    AS given (no, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq, error, single, updated_at)
+WHERE run.no = given.no
+
+-- name: set_args
+UPDATE onward.run SET args = given.args FROM unnest($1::bigint[], $2::text[]) AS given (no, args)
+WHERE run.no = given.no
+
+-- name: count_ready
+SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'pending' AND queue = $1 LIMIT $2) AS counted
+
+-- name: count_waiting
+SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'waiting' AND queue = $1 LIMIT $2) AS counted
+
+-- name: count_dead
+SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'failed' AND queue = $1 LIMIT $2) AS counted
+
+-- name: oldest_ready
+-- Of the runs that come next the oldest: the first ones of each priority stand in the order in which they came. $2: how
+-- many priorities are looked at.
+WITH RECURSIVE first AS (
+    (SELECT name, priority, created_at, 1 AS number FROM onward.run
+    WHERE NOT direct AND state = 'pending' AND queue = $1 ORDER BY name, priority DESC, no LIMIT 1)
+    UNION ALL
+    SELECT next.name, next.priority, next.created_at, first.number + 1 FROM first CROSS JOIN LATERAL (
+        (SELECT run.name, run.priority, run.created_at FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND run.queue = $1 AND run.name = first.name
+            AND run.priority < first.priority
+        ORDER BY run.priority DESC, run.no LIMIT 1)
+        UNION ALL
+        (SELECT run.name, run.priority, run.created_at FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND run.queue = $1 AND run.name > first.name
+        ORDER BY run.name, run.priority DESC, run.no LIMIT 1)
+        LIMIT 1) AS next
+    WHERE first.number < $2
+)
+SELECT min(created_at) FROM first
+
+-- name: dead_runs
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
+FROM onward.run WHERE NOT direct AND state = 'failed' AND queue = $1 AND no < $2 ORDER BY no DESC LIMIT $3
+
+-- name: add_runs
+-- As `add_run`. A run whose id, identity or `single` is taken is left out; the numbers of the others come back.
+INSERT INTO onward.run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request,
+    stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
+    lane, single, tags, parent, attempt, no, long_identity)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
+    $8::bigint[], $9::text[], $10::double precision[], $11::double precision[], $12::text[], $13::bigint[],
+    $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[],
+    $21::double precision[], $22::double precision[], $23::text[], $24::bigint[], $25::text[], $26::text[],
+    $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::text[])
+ON CONFLICT DO NOTHING RETURNING no
+
+-- name: arrival
+-- Which items are there of these workflows, $1, and keys, $2.
+SELECT arrival.name, arrival.key, run.no, run.id, arrival.checksum
+FROM unnest($1::text[], $2::text[]) AS given (name, key)
+JOIN onward.arrival ON arrival.name = given.name AND arrival.key = given.key
+JOIN onward.run ON run.no = arrival.run
+
+-- name: open_batch
+-- The runs of these `single` that take more items. Locked: a claim must not begin one while an item is put into it.
+SELECT no, id, single FROM onward.run
+WHERE single = ANY ($1::text[]) AND args IS NULL AND state IN ('waiting', 'pending', 'paused')
+ORDER BY no FOR NO KEY UPDATE
+-- name: batch_sizes
+-- How many items runs have, and how many characters; a statement of its own after the lock.
+SELECT run.single, coalesce(last.number, -1) + 1, coalesce(last.chars, 0) FROM onward.run LEFT JOIN LATERAL (
+    SELECT arrival.number, arrival.chars FROM onward.arrival WHERE arrival.run = run.no
+    ORDER BY arrival.number DESC LIMIT 1) AS last ON true
+WHERE run.single = ANY ($1::text[])
+
+-- name: add_arrival
+INSERT INTO onward.arrival (run, number, name, key, item, checksum, chars)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+
+-- name: arrived
+SELECT item FROM onward.arrival WHERE run = $1 ORDER BY number
+
+-- name: forget_arrivals
+DELETE FROM onward.arrival WHERE run = $1 AND key IS NULL
+
+-- name: empty_arrivals
+UPDATE onward.arrival SET item = NULL WHERE run = $1
+
+-- name: delete_arrivals
+DELETE FROM onward.arrival WHERE run = $1
 
 -- name: single_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
@@ -532,14 +742,14 @@ ON CONFLICT DO NOTHING
 
 -- name: wake_idle
 UPDATE onward.run SET wake_at = $3 FROM unnest($1::text[], $2::bigint[]) AS given (awaited, run)
-WHERE run.no = given.run AND run.state = 'waiting' AND (run.wake_at IS NULL OR run.wake_at > $3)
+WHERE run.no = given.run AND run.state IN ('waiting', 'paused') AND (run.wake_at IS NULL OR run.wake_at > $3)
     AND NOT EXISTS (SELECT FROM onward.run AS other
         WHERE other.id = given.awaited AND other.state NOT IN ('done', 'failed', 'cancelled'))
 
 -- name: end_waiters
 WITH gone AS (DELETE FROM onward.waiter WHERE awaited = ANY ($1::text[]) RETURNING run)
 UPDATE onward.run SET wake_at = $2 FROM gone
-WHERE run.no = gone.run AND run.state = 'waiting' AND (run.wake_at IS NULL OR run.wake_at > $2)
+WHERE run.no = gone.run AND run.state IN ('waiting', 'paused') AND (run.wake_at IS NULL OR run.wake_at > $2)
 
 -- name: drop_waiters
 DELETE FROM onward.waiter WHERE run = $1

@@ -17,8 +17,8 @@ import psycopg
 
 from onward.core import limits
 from onward.core.errors import JournalError
-from onward.core.flow import Limits
-from onward.core.model import Begun, Entry, Owner, Request, Run, RunState, WorkerRow
+from onward.core.flow import Settings
+from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
 from onward.storage.postgres.arrays import texts
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
@@ -32,6 +32,8 @@ _LAST: Final = "\U0010ffff"  # greater than any character a key can go on with
 _ENDLESS: Final = 2**62
 # Connections for reading; more threads than that take turns.
 _MOST: Final = 4
+# Priorities of a queue's workflows that are looked at for the oldest run; more of them are a mistake.
+_PRIORITIES: Final = 1_000
 
 
 class Pool:
@@ -200,8 +202,22 @@ class Reader:
     def single_run(self, single: str) -> Run | None:
         return _only(self._rows("single_run", single)) if _storable(single) else None
 
-    def queues(self) -> list[Limits]:
-        return [Limits(*row) for row in self._rows("queues")]
+    def queues(self) -> list[Settings]:
+        return [Settings._make(row) for row in self._rows("queues")]
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        names = ("count_ready", "count_waiting", "busy", "count_dead")
+        *counts, oldest = self._all(
+            *((name, (queue, at_most)) for name in names), ("oldest_ready", (queue, _PRIORITIES))
+        )
+        return QueueCounts._make((*(rows[0][0] for rows in counts), oldest[0][0]))
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        before = _ENDLESS if before_no is None else before_no
+        return [a_run(row) for row in self._rows("dead_runs", queue, before, limit)]
+
+    def moved_to(self) -> str | None:
+        return next((to for (to,) in self._rows("moved_to")), None)
 
     def workers(self) -> list[WorkerRow]:
         return [

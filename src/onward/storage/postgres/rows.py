@@ -43,7 +43,10 @@ SET_RUN: Final[Kinds] = (
     *(texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, texts, ints, ints, ints, texts),
     *(floats, ints, texts, texts, ints, ints),
 )
-STARTS: Final[Kinds] = (texts, floats, ints)
+STARTS: Final[Kinds] = (texts, texts, floats, ints)
+LEASE: Final[Kinds] = (ints, texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, floats)
+ARGS: Final[Kinds] = (ints, texts)
+ARRIVALS: Final[Kinds] = (ints, ints, texts, texts, texts, ints, ints)
 WAITERS: Final[Kinds] = (texts, ints)
 PROGRESS: Final[Kinds] = (ints, ints, ints, ints)
 
@@ -73,5 +76,12 @@ def set_run(run: Run, no: int) -> Row:
     )  # fmt: skip
 
 
+def lease(run: Run, no: int) -> Row:
+    return (
+        no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
+        run.error, run.single, run.updated_at,
+    )  # fmt: skip
+
+
 def a_run(row: Sequence[Any]) -> Run:
-    return Run(*row)
+    return Run._make(row)

@@ -19,10 +19,10 @@ import psycopg
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJournal, OutcomeUnknown
-from onward.core.flow import Limits
+from onward.core.flow import Settings
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
-from onward.storage.postgres import layout, presence
+from onward.storage.postgres import layout, locks, presence
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.clock import DatabaseClock
@@ -194,7 +194,7 @@ class PostgresStore(Upkeep):
         return link
 
     def _lock_of(self, owner_id: str) -> int:
-        return presence.lock_of(self._connector.address.schema, owner_id)
+        return locks.number(self._connector.address.schema, "owner", owner_id)
 
     def _heard(self) -> tuple[bool, int]:
         """Whether the server tells us of what others do, and of how much it has told since this was last asked."""
@@ -222,14 +222,22 @@ class PostgresStore(Upkeep):
     def request(self, run_no: int, request: Request | None) -> bool:
         return bool(self._told_of("request", run_no, request))
 
-    def set_limits(self, limits: Limits) -> None:
-        self._told_of("set_limits", *limits)
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
+        with self._transaction() as link:
+            _, [row] = link.all(("begin", ()), ("set_queue", (name, paused, declared, chosen)))
+            link.ask("set_limited", name, not Settings._make(row).limits.is_free)
+        self._tell()
 
     def _told_of(self, name: str, *values: object) -> list[Any]:
         """A statement that others may be waiting for."""
         [rows] = self._kept((name, values))
-        self._kept(("notify", (self._connector.address.schema,)))
+        self._tell()
         return rows
+
+    def _tell(self) -> None:
+        self._kept(("notify", (self._connector.address.schema,)))
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker

@@ -18,7 +18,7 @@ from onward.core.errors import JournalUnusable
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
 from onward.storage import guards
 from onward.storage import problems as checks
-from onward.storage.postgres import rows
+from onward.storage.postgres import locks, rows
 from onward.storage.postgres.arrays import columns
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_unwritable
 from onward.storage.postgres.link import Link
@@ -63,6 +63,15 @@ class Upkeep(Reader):
         except UNPACKABLE as problem:
             return guards.unwritable(problem)
 
+    def set_moved(self, to: str | None) -> None:
+        with self._transaction() as link:
+            # Alone: whoever is adding a run now has done it before.
+            link.all(("begin", ()), ("hold", (locks.number(link.schema, "moving"),)))
+            if to is None:
+                link.ask("unset_moved")
+            else:
+                link.ask("set_moved", to)
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         change = Change(run.no, run.fence, (mark,), before=run)
         try:
@@ -91,7 +100,12 @@ class Upkeep(Reader):
                 # From the end: what is left stays numbered from 0, should this never be finished.
                 link.ask("delete_latest", run.no, left)
                 if left < 0:
-                    link.all(*((name, (run.no,)) for name in ("delete_begun", "drop_waiters", "delete_run")))
+                    link.all(
+                        *(
+                            (name, (run.no,))
+                            for name in ("delete_begun", "drop_waiters", "delete_arrivals", "delete_run")
+                        )
+                    )
                 return answer._replace(seq=left)
         except Clash as clash:
             return clash.refused
@@ -178,7 +192,13 @@ def _remove_all(link: Link, no: int) -> None:
     link.all(
         *(
             (statement, (no,))
-            for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run")
+            for statement in (
+                "delete_entries",
+                "delete_begun",
+                "drop_waiters",
+                "delete_arrivals",
+                "delete_run",
+            )
         )
     )
 

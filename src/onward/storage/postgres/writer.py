@@ -147,8 +147,8 @@ class Writer:
             self._straight.went(sent)
             return sent.answers
         try:
-            transaction.answers = [transaction.answer(order) for order in changes]
-            self._commit(link, transaction, transaction.steps())
+            transaction.answer_all(changes)
+            self._commit(link, transaction, transaction.sealed())
         except UNPACKABLE:
             pass
         except psycopg.Error as problem:

@@ -13,6 +13,7 @@ except ImportError:  # Windows; `refuse_missing` says so before any lock is want
 else:
     _known = True
     LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN = fcntl.LOCK_EX, fcntl.LOCK_NB, fcntl.LOCK_SH, fcntl.LOCK_UN
+    TRY, FREE = LOCK_EX | LOCK_NB, LOCK_UN  # without waiting; always
     flock = fcntl.flock
 
 

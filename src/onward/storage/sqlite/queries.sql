@@ -54,10 +54,13 @@ INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, le
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: set_run
--- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes.
-UPDATE run SET state = ?, fence = ?, owner = ?, lease_until = ?, wake_at = ?, request = ?, stalls = ?,
+-- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes. A wake-up that
+-- came since the run was read is not undone, and a `single` that was given up is not taken again.
+UPDATE run SET state = ?1, fence = ?2, owner = ?3, lease_until = ?4,
+    wake_at = CASE WHEN state IN ('waiting', 'paused') AND ?1 IN ('waiting', 'paused')
+        THEN coalesce(min(wake_at, ?5), wake_at, ?5) ELSE ?5 END, request = ?, stalls = ?,
     leased_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
-    updated_at = ?, priority = ?, single = ?, tags = ?, attempt = ?
+    updated_at = ?, priority = ?, single = iif(single IS NULL, NULL, ?), tags = ?, attempt = ?
 WHERE no = ?
 
 -- name: set_progress
@@ -67,7 +70,8 @@ UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
 UPDATE run SET lease_until = max(coalesce(lease_until, ?2), ?2) WHERE owner = ?1 RETURNING no, request
 
 -- name: request
-UPDATE run SET request = ?2 WHERE no = ?1 RETURNING no
+-- Of a run that somebody holds: nobody else would answer it.
+UPDATE run SET request = ?2 WHERE no = ?1 AND state = 'running' RETURNING no
 
 -- name: add_owner
 INSERT OR REPLACE INTO owner (id, host, boot, pid, command, started_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -86,6 +90,13 @@ DELETE FROM entry WHERE run = ? AND seq > ?
 
 -- name: rename
 UPDATE run SET name = ?2, identity = ?3, command = ?4 WHERE no = ?1
+
+-- name: moved_to
+SELECT value FROM meta WHERE name = 'moved_to'
+-- name: set_moved
+INSERT OR REPLACE INTO meta (name, value) VALUES ('moved_to', ?)
+-- name: unset_moved
+DELETE FROM meta WHERE name = 'moved_to'
 
 -- name: vacuum
 VACUUM
@@ -108,7 +119,7 @@ FROM run WHERE identity = ? AND direct = 1 AND state NOT IN ('done', 'cancelled'
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
-FROM run WHERE identity = ? ORDER BY no DESC LIMIT 1
+FROM run WHERE identity = ? AND direct = 1 ORDER BY no DESC LIMIT 1
 
 -- name: runs
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
@@ -237,42 +248,175 @@ SELECT id, state, owner, lease_until FROM run
 WHERE (owner IS NULL) <> (lease_until IS NULL) OR (owner IS NOT NULL AND state IN ('done', 'failed', 'cancelled'))
 
 -- name: queues
-SELECT name, paused, concurrency, per_key, rate, window_s FROM queue ORDER BY name
+SELECT name, paused, declared, chosen FROM queue ORDER BY name
 
 -- name: add_queue
 INSERT OR IGNORE INTO queue (name) VALUES (?)
 
--- name: set_limits
-INSERT OR REPLACE INTO queue (name, paused, concurrency, per_key, rate, window_s) VALUES (?, ?, ?, ?, ?, ?)
+-- name: set_queue
+-- What is null stays as it is.
+INSERT INTO queue (name, paused, declared, chosen) VALUES (?1, coalesce(?2, 0), coalesce(?3, '{}'), coalesce(?4, '{}'))
+ON CONFLICT (name) DO UPDATE SET
+    paused = coalesce(?2, paused), declared = coalesce(?3, declared), chosen = coalesce(?4, chosen)
+
+-- name: turn
+SELECT turn FROM queue WHERE name = ?
+
+-- name: set_turn
+UPDATE queue SET turn = ?2 WHERE name = ?1
+
+-- name: ready_kind
+-- The next pair of queue and workflow of which runs are pending: a step into the index for each pair, not for each run.
+SELECT queue, name FROM run INDEXED BY run_ready
+WHERE direct = 0 AND state = 'pending' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
+
+-- name: waiting_kind
+SELECT queue, name FROM run INDEXED BY run_due
+WHERE direct = 0 AND state = 'waiting' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
 
 -- name: ready
-SELECT no, priority, lane FROM run INDEXED BY run_ready
+SELECT no, priority, lane, NULL, fence > 0 FROM run INDEXED BY run_ready
 WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 ORDER BY priority DESC, no LIMIT ?3
 
+-- name: ready_in
+SELECT no, priority, lane, NULL, fence > 0 FROM run INDEXED BY run_ready_lane
+WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 AND lane = ?3 ORDER BY priority DESC, no LIMIT ?4
+
 -- name: due
-SELECT no, priority, lane, wake_at FROM run INDEXED BY run_due
-WHERE direct = 0 AND state = 'waiting' AND wake_at IS NOT NULL AND queue = ?1 AND name = ?2 AND wake_at <= ?3
+SELECT no, priority, lane, wake_at, fence > 0 FROM run INDEXED BY run_due
+WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name = ?2 AND wake_at <= ?3
 ORDER BY wake_at, no LIMIT ?4
 
+-- name: due_in
+SELECT no, priority, lane, wake_at, fence > 0 FROM run INDEXED BY run_due_lane
+WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name = ?2 AND lane = ?3 AND wake_at <= ?4
+ORDER BY wake_at, no LIMIT ?5
+
 -- name: next_due
-SELECT min(wake_at) FROM run INDEXED BY run_due
-WHERE direct = 0 AND state = 'waiting' AND wake_at IS NOT NULL AND queue = ?1 AND name = ?2
+SELECT wake_at FROM run INDEXED BY run_due
+WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name = ?2 AND wake_at > ?3 ORDER BY wake_at LIMIT 1
+
+-- name: ready_lane
+-- The first lane from ?3 on.
+SELECT lane FROM run INDEXED BY run_ready_lane
+WHERE direct = 0 AND state = 'pending' AND lane IS NOT NULL AND queue = ?1 AND name = ?2 AND lane >= ?3
+ORDER BY lane LIMIT 1
+
+-- name: waiting_lane
+SELECT lane FROM run INDEXED BY run_due_lane
+WHERE direct = 0 AND state = 'waiting' AND lane IS NOT NULL AND queue = ?1 AND name = ?2 AND lane >= ?3
+ORDER BY lane LIMIT 1
 
 -- name: busy
-SELECT count(*) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND queue = ?
+-- Counted up to a bound: more than the limit is as good as the limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND queue = ?1 LIMIT ?2)
 
--- name: busy_lanes
-SELECT lane, count(*) FROM run INDEXED BY run_busy
-WHERE direct = 0 AND state = 'running' AND queue = ? AND lane IS NOT NULL GROUP BY lane
+-- name: busy_in
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_busy
+    WHERE direct = 0 AND state = 'running' AND queue = ?1 AND lane = ?2 LIMIT ?3)
+
+-- name: busy_here
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_busy
+    WHERE direct = 0 AND state = 'running' AND queue = ?1 AND owner = ?2 LIMIT ?3)
 
 -- name: starts
-SELECT count(*) FROM start WHERE queue = ?1 AND at > ?2
+SELECT coalesce(sum(count), 0) FROM start WHERE queue = ?1 AND lane = ?2 AND at > ?3
 
--- name: add_start
-INSERT OR IGNORE INTO start (queue, at, run) VALUES (?, ?, ?)
+-- name: first_start
+SELECT at FROM start WHERE queue = ?1 AND lane = ?2 AND at > ?3 ORDER BY at LIMIT 1
+
+-- name: add_starts
+INSERT INTO start (queue, lane, at, count) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (queue, lane, at) DO UPDATE SET count = count + ?4
 
 -- name: forget_starts
 DELETE FROM start WHERE queue = ?1 AND at <= ?2
+
+-- name: ready_runs
+-- ?1: numbers as a JSON array. Each run, and the number of its last entry.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no, coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+FROM run WHERE no IN (SELECT value FROM json_each(?1))
+
+-- name: lease
+-- What a claim changes in a run: much less than all of its row.
+UPDATE run SET state = ?2, fence = ?3, owner = ?4, lease_until = ?5, wake_at = ?6, request = ?7, stalls = ?8,
+    leased_seq = ?9, error = ?10, single = ?11, updated_at = ?12 WHERE no = ?1
+
+-- name: set_args
+UPDATE run SET args = ?2 WHERE no = ?1
+
+-- name: count_ready
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_ready WHERE direct = 0 AND state = 'pending' AND queue = ?1 LIMIT ?2)
+
+-- name: count_waiting
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_due WHERE direct = 0 AND state = 'waiting' AND queue = ?1 LIMIT ?2)
+
+-- name: count_dead
+SELECT count(*) FROM (
+    SELECT 1 FROM run INDEXED BY run_dead WHERE direct = 0 AND state = 'failed' AND queue = ?1 LIMIT ?2)
+
+-- name: oldest_ready
+-- Of the runs that come next the oldest: the first ones of each priority stand in the order in which they came.
+SELECT min(created_at) FROM (
+    SELECT created_at FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 AND priority = ?3 ORDER BY no LIMIT 1)
+
+-- name: ready_priority
+SELECT priority FROM run INDEXED BY run_ready
+WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 AND priority < ?3 ORDER BY priority DESC LIMIT 1
+
+-- name: dead_runs
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run INDEXED BY run_dead
+WHERE direct = 0 AND state = 'failed' AND queue = ?1 AND no < ?2 ORDER BY no DESC LIMIT ?3
+
+-- name: last_number
+-- The number that was given last. The runs of a batch get theirs from us, so that one call inserts them all.
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'run'), 0)
+
+-- name: add_runs
+-- A run whose id, identity or `single` is taken is left out, and is missing in `added_runs` then.
+INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls,
+    leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
+    single, tags, parent, attempt, no)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+
+-- name: added_runs
+SELECT no FROM run WHERE no > ?
+
+-- name: arrival
+SELECT run.no, run.id, arrival.checksum FROM arrival JOIN run ON run.no = arrival.run
+WHERE arrival.name = ?1 AND arrival.key = ?2
+
+-- name: open_batch
+SELECT no, id, coalesce((SELECT number FROM arrival WHERE run = no ORDER BY number DESC LIMIT 1), -1) + 1,
+    coalesce((SELECT chars FROM arrival WHERE run = no ORDER BY number DESC LIMIT 1), 0)
+FROM run WHERE single = ?1 AND args IS NULL AND state IN ('waiting', 'pending', 'paused')
+
+-- name: add_arrival
+INSERT INTO arrival (run, number, name, key, item, checksum, chars) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: arrived
+SELECT item FROM arrival WHERE run = ? ORDER BY number
+
+-- name: forget_arrivals
+DELETE FROM arrival WHERE run = ? AND key IS NULL
+
+-- name: empty_arrivals
+UPDATE arrival SET item = NULL WHERE run = ?
+
+-- name: delete_arrivals
+DELETE FROM arrival WHERE run = ?
 
 -- name: run_numbered
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
@@ -313,8 +457,10 @@ GROUP BY queue, name
 
 -- name: add_waiter
 -- Nothing where the awaited run has ended, or was removed: then this one is due at once.
-INSERT OR IGNORE INTO waiter (awaited, run)
+-- Counted also where it waits already, as after a wait that timed out.
+INSERT INTO waiter (awaited, run)
 SELECT ?1, ?2 FROM run WHERE id = ?1 AND state NOT IN ('done', 'failed', 'cancelled')
+ON CONFLICT (awaited, run) DO UPDATE SET run = excluded.run
 
 -- name: end_waiters
 DELETE FROM waiter WHERE awaited = ? RETURNING run
@@ -323,4 +469,5 @@ DELETE FROM waiter WHERE awaited = ? RETURNING run
 DELETE FROM waiter WHERE run = ?
 
 -- name: wake
-UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state = 'waiting' AND (wake_at IS NULL OR wake_at > ?2)
+-- Also a paused one: it is due when it is resumed.
+UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state IN ('waiting', 'paused') AND (wake_at IS NULL OR wake_at > ?2)

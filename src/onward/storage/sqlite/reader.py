@@ -12,8 +12,8 @@ from typing import Any, Final
 import apsw
 
 from onward.core.errors import JournalError
-from onward.core.flow import Limits
-from onward.core.model import Begun, Entry, Owner, Request, Run, RunState, WorkerRow
+from onward.core.flow import Settings
+from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
 from onward.storage import problems as checks
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
@@ -23,6 +23,8 @@ from onward.storage.sqlite.owners import Owners
 _FEW: Final = 20_000
 _LAST: Final = "\U0010ffff"  # greater than any character a key can go on with
 _ENDLESS: Final = 2**62
+# Priorities of one workflow that are looked at for the oldest run; more of them are a mistake.
+_PRIORITIES: Final = 1_000
 
 Row = tuple[Any, ...]
 
@@ -143,8 +145,32 @@ class Reader:
     def single_run(self, single: str) -> Run | None:
         return _only(self._rows("single_run", single))
 
-    def queues(self) -> list[Limits]:
-        return [Limits(name, bool(paused), *rest) for name, paused, *rest in self._rows("queues")]
+    def queues(self) -> list[Settings]:
+        return [settings_of(row) for row in self._rows("queues")]
+
+    def queue_counts(self, queue: str, *, at_most: int) -> QueueCounts:
+        pending, waiting, running, failed = (
+            self._rows(name, queue, at_most)[0][0]
+            for name in ("count_ready", "count_waiting", "busy", "count_dead")
+        )
+        return QueueCounts(pending, waiting, running, failed, self._oldest_ready(queue) if pending else None)
+
+    def _oldest_ready(self, queue: str) -> float | None:
+        oldest: list[float] = []
+        at: Any = (queue, "")
+        while (rows := self._rows("ready_kind", *at)) and (at := rows[0])[0] == queue:
+            priority = _ENDLESS
+            for _ in range(_PRIORITIES):
+                following = self._rows("ready_priority", *at, priority)
+                if not following:
+                    break
+                priority = following[0][0]
+                oldest += [row[0] for row in self._rows("oldest_ready", *at, priority) if row[0] is not None]
+        return min(oldest, default=None)
+
+    def dead_runs(self, queue: str, *, limit: int, before_no: int | None = None) -> list[Run]:
+        before = _ENDLESS if before_no is None else before_no
+        return [run_of(row) for row in self._rows("dead_runs", queue, before, limit)]
 
     def workers(self) -> list[WorkerRow]:
         return [
@@ -160,6 +186,9 @@ class Reader:
 
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run_of(row) for row in self._rows("runs_held", owner, limit)]
+
+    def moved_to(self) -> str | None:
+        return next((to for (to,) in self._rows("moved_to")), None)
 
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return self._rows("requests", owner)
@@ -199,11 +228,12 @@ class Reader:
             yield checks.odd_lease(run_id, state, owner, lease_until)
 
 
+def settings_of(row: Row) -> Settings:
+    return Settings(row[0], bool(row[1]), row[2], row[3])
+
+
 def run_of(row: Row) -> Run:
-    run = Run(*row)
-    # SQLite knows no booleans.
-    object.__setattr__(run, "direct", bool(run.direct))
-    return run
+    return Run._make((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
 
 
 def _text(value: Any) -> Any:

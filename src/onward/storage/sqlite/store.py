@@ -19,7 +19,6 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
-from onward.core.flow import Limits
 from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
@@ -139,7 +138,7 @@ class SqliteStore(Upkeep):
         try:
             transaction = Transaction(writer, _SQL, self._clock)
             transaction.look_ahead(changes)
-            answers = [transaction.answer(order) for order in changes]
+            answers = transaction.answers(changes)
             transaction.flush()
             batch = Batch(answers, transaction.found, transaction.left)
         except (Clash, *UNWRITABLE):
@@ -207,9 +206,11 @@ class SqliteStore(Upkeep):
         with self._transaction() as writer:
             return bool(writer.execute(_SQL["request"], (run_no, request)).fetchall())
 
-    def set_limits(self, limits: Limits) -> None:
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
         with self._transaction() as writer:
-            writer.execute(_SQL["set_limits"], tuple(limits))
+            writer.execute(_SQL["set_queue"], (name, paused, declared, chosen))
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker
@@ -218,7 +219,13 @@ class SqliteStore(Upkeep):
 
     def delete(self, run_no: int) -> None:
         with self._transaction() as writer:
-            for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_run"):
+            for statement in (
+                "delete_entries",
+                "delete_begun",
+                "drop_waiters",
+                "delete_arrivals",
+                "delete_run",
+            ):
                 writer.execute(_SQL[statement], (run_no,))
 
     # -- owners -------------------------------------------------------------------------------------

@@ -11,8 +11,19 @@ from typing import Any, Final
 
 import apsw
 
-from onward.core.model import ENDED, Answered, Applied, Begun, Change, Claim, Order, Refused, Run
-from onward.storage import claims, guards
+from onward.core.model import (
+    ENDED,
+    Answered,
+    Applied,
+    Arrival,
+    Begun,
+    Change,
+    Claim,
+    Order,
+    Refused,
+    Run,
+)
+from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
 from onward.storage.sqlite.shelf import Shelf
 
@@ -41,6 +52,7 @@ class Transaction:
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
+        self._moved: bool | None = None
         self._queues: set[str] = set()  # that are known to be there
 
     def look_ahead(self, orders: Sequence[Order]) -> None:
@@ -51,12 +63,29 @@ class Transaction:
             self.found.update((row[0], Guard._make(row[1:])) for row in rows)
             self.left.update(self.found)
 
+    def answers(self, orders: Sequence[Order]) -> list[Answered]:
+        """Answer one after the other; new runs that stand side by side are added by one call."""
+        answers: list[Answered] = []
+        new: list[Change] = []
+        for order in orders:
+            if type(order) is Change and order.create and not order.begun and not order.beside:
+                new.append(order)
+                continue
+            if new:
+                answers += self._created(new)
+                new = []
+            answers.append(self.answer(order))
+        return answers + self._created(new) if new else answers
+
     def answer(self, order: Order) -> Answered:
-        """Apply a change, or claim runs."""
+        """Apply a change, claim runs, or put an item into one."""
+        if type(order) is Change:
+            return self.apply(order)
+        shelf = Shelf(self._connection, self._sql, self)
         if type(order) is Claim:
-            return claims.claim(Shelf(self._connection, self._sql, self), order, self._now())
-        assert type(order) is Change
-        return self.apply(order)
+            return claims.claim(shelf, order, self._now())
+        assert type(order) is Arrival
+        return arrivals.arrive(shelf, order, self._now())
 
     def apply(self, change: Change) -> Applied | Refused:
         """Check the change's guard and collect its rows. A refusal leaves no trace."""
@@ -116,15 +145,71 @@ class Transaction:
     def _create(self, change: Change) -> tuple[int, Guard | Refused]:
         run = change.after
         assert run is not None, "a change that creates a run says what run"
+        if self._is_moved:
+            return 0, guards.moved()
         try:
-            self._execute(self._sql["add_run"], _new(run))
+            self._execute(self._sql["add_run"], run[:-1])
         except apsw.ConstraintError as problem:
             raise _clash(problem, guards.exists(run)) from problem
         no = self._connection.last_insert_rowid()
+        self._know_queue(run)
+        return no, guards.written(run, -1)
+
+    def _created(self, new: Sequence[Change]) -> list[Answered]:
+        """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
+        if len(new) == 1 or self._is_moved:
+            return [self.apply(change) for change in new]
+        last: int = next(self._execute(self._sql["last_number"]))[0]
+        rows = [
+            (*change.after[:-1], no) for no, change in enumerate(new, last + 1) if change.after is not None
+        ]
+        assert len(rows) == len(new), "a change that creates a run says what run"
+        self._connection.executemany(self._sql["add_runs"], rows)
+        added = {no for (no,) in self._execute(self._sql["added_runs"], (last,))}
+        answers: list[Answered] = []
+        for no, change in enumerate(new, last + 1):
+            run = change.after
+            assert run is not None, "see above"
+            if no not in added:
+                answers.append(guards.exists(run))
+                continue
+            seq = -1
+            for entry in change.entries:
+                seq += 1
+                self._entries.append((no, seq, *entry[:11]))
+            self._know_queue(run)
+            self.left[no] = guards.written(run, seq)
+            answers.append(Applied(no, seq, run.request))
+        return answers
+
+    @property
+    def _is_moved(self) -> bool:
+        """Whether runs are not added here any more; asked once a transaction, which for most is never."""
+        if self._moved is None:
+            self._moved = bool(self._execute(self._sql["moved_to"]).fetchall())
+        return self._moved
+
+    def _know_queue(self, run: Run) -> None:
         if not run.direct and run.queue not in self._queues:
             self._execute(self._sql["add_queue"], (run.queue,))
             self._queues.add(run.queue)
-        return no, guards.written(run, -1)
+
+    def lease(self, changes: Sequence[Change]) -> None:
+        """Write claims: a few columns of each run, and its mark, by one call each."""
+        rows: list[Row] = []
+        for change in changes:
+            run, no = change.after, change.run_no
+            assert run is not None, "a claim writes the run's row"
+            rows.append((
+                no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
+                run.leased_seq, run.error, run.single, run.updated_at,
+            ))  # fmt: skip
+            seq = run.leased_seq - len(change.entries)
+            for entry in change.entries:
+                seq += 1
+                self._entries.append((no, seq, *entry[:11]))
+            self.left[no] = guards.written(run, seq)
+        self._connection.executemany(self._sql["lease"], rows)
 
     def _row(self, no: int, change: Change, guard: Guard, seq: int) -> Guard:
         """Write what the change does to the run's row, which for most changes is nothing."""
@@ -288,15 +373,6 @@ class Inserted:
 def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:
     # The stubs of apsw do not know the attribute, which every error has.
     return Clash(refused) if getattr(problem, "extendedresult", 0) in _UNIQUE else problem
-
-
-def _new(run: Run) -> Row:
-    return (
-        run.id, run.kind, run.name, run.identity, run.args, run.direct, run.state, run.fence, run.owner,
-        run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq, run.result, run.error, run.command,
-        run.total, run.done, run.counted_seq, run.created_at, run.updated_at, run.queue, run.priority, run.lane,
-        run.single, run.tags, run.parent, run.attempt,
-    )  # fmt: skip
 
 
 def _mutable(run: Run, no: int) -> Row:

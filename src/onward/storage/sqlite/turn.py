@@ -6,8 +6,10 @@ Here a writer that has had its turn queues behind one that waits: it must pass t
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,36 +23,51 @@ _SLEEP_MAX_S: Final = 0.002
 
 
 class Turn:
-    """The right of one process to write to the journal. Its threads must have agreed among themselves before."""
+    """The right of one process to write to the journal. Its threads must have agreed among themselves before.
+
+    The first byte of the gate's file says whether somebody waits there: read from memory, so that a process that writes
+    alone asks the system for one lock and not for two. Written by who holds the gate; a lock decides, never this byte.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._gate = files.open_private(files.side(path, "-gate"))
         self._turn = files.open_private(files.side(path, "-turn"))
+        self._awaited = _first_byte(self._gate)
 
     def take(self, within_s: float) -> None:
         """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
-        gate, turn = self._gate, self._turn
+        if self._awaited[0]:  # by another process; or by one that died waiting, which the gate then tells
+            self._wait(within_s)
+            return
         try:
-            locks.flock(gate, locks.LOCK_EX | locks.LOCK_NB)
-            locks.flock(turn, locks.LOCK_EX | locks.LOCK_NB)
+            locks.flock(self._turn, locks.TRY)
         except BlockingIOError:
             self._wait(within_s)
-        # Not only on success: a gate left shut by an interrupt would lock out every other process.
-        finally:
-            locks.flock(gate, locks.LOCK_UN)
 
     def release(self) -> None:
         """Give the turn back; harmless without having it."""
-        locks.flock(self._turn, locks.LOCK_UN)
+        locks.flock(self._turn, locks.FREE)
 
     def _wait(self, within_s: float) -> None:
         end = time.monotonic() + within_s
         try:
-            for lock in (self._gate, self._turn):
-                _lock(lock, end)
+            _lock(self._gate, end)
+            self._say(b"\1")
+            try:
+                _lock(self._turn, end)
+            finally:
+                self._say(b"\0")
         except BlockingIOError:
             raise JournalBusy(self._busy(within_s)) from None
+        # Not only on success: a gate left shut by an interrupt would lock out every other process.
+        finally:
+            locks.flock(self._gate, locks.FREE)
+
+    def _say(self, byte: bytes) -> None:
+        """Whether somebody waits at the gate. On a full disk it stays untold: then turns are taken by chance."""
+        with suppress(OSError):
+            os.pwrite(self._gate, byte, 0)
 
     def _busy(self, within_s: float) -> str:
         return (
@@ -73,15 +90,23 @@ class Turn:
 
     def close(self) -> None:
         """Close the locks; in a forked child the parent keeps its own."""
+        self._awaited.close()
         for lock in (self._gate, self._turn):
             os.close(lock)
+
+
+def _first_byte(descriptor: int) -> mmap.mmap:
+    """The first byte of an open file, as it is at any time."""
+    if os.fstat(descriptor).st_size == 0:
+        os.ftruncate(descriptor, 1)
+    return mmap.mmap(descriptor, 1, access=mmap.ACCESS_READ)
 
 
 def _lock(descriptor: int, end: float) -> None:
     sleep_s = _SLEEP_S
     while True:
         try:
-            return locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
+            return locks.flock(descriptor, locks.TRY)
         except BlockingIOError:
             if time.monotonic() >= end:
                 raise

@@ -42,17 +42,24 @@ ALTER SEQUENCE onward.run_no OWNED BY onward.run.no;
 
 CREATE UNIQUE INDEX run_id ON onward.run (id);
 CREATE UNIQUE INDEX run_open ON onward.run (identity) WHERE direct AND state NOT IN ('done', 'cancelled');
-CREATE INDEX run_identity ON onward.run (identity, no);
+-- Runs that workers execute are found by their ids.
+CREATE INDEX run_identity ON onward.run (identity, no) WHERE direct;
 CREATE INDEX run_name ON onward.run (name, no);
 CREATE INDEX run_state ON onward.run (state, no);
 CREATE INDEX run_owner ON onward.run (owner) WHERE owner IS NOT NULL;
--- Whom a worker may claim, in the order in which it does.
+-- Whom a worker may claim, in the order in which it does. The second of each kind finds the first runs of a lane, however
+-- many of other lanes stand before them.
 CREATE INDEX run_ready ON onward.run (queue, name, priority DESC, no) WHERE NOT direct AND state = 'pending';
+CREATE INDEX run_ready_lane ON onward.run (queue, name, lane, priority DESC, no)
+    WHERE NOT direct AND state = 'pending' AND lane IS NOT NULL;
 -- A million sleeping runs cost rows here and nothing else.
-CREATE INDEX run_due ON onward.run (queue, name, wake_at, no)
-    WHERE NOT direct AND state = 'waiting' AND wake_at IS NOT NULL;
+CREATE INDEX run_due ON onward.run (queue, name, wake_at, no) WHERE NOT direct AND state = 'waiting';
+CREATE INDEX run_due_lane ON onward.run (queue, name, lane, wake_at, no)
+    WHERE NOT direct AND state = 'waiting' AND lane IS NOT NULL;
 -- As many rows as runs are being executed: who holds them, and what counts against a queue's limits.
 CREATE INDEX run_busy ON onward.run (queue, lane, owner) WHERE NOT direct AND state = 'running';
+-- Dead letters.
+CREATE INDEX run_dead ON onward.run (queue, no) WHERE NOT direct AND state = 'failed';
 CREATE UNIQUE INDEX run_single ON onward.run (single) WHERE single IS NOT NULL;
 
 -- No references to `run`: each would be looked up, and its row locked, for every entry once more. Every commit holds
@@ -108,23 +115,40 @@ CREATE TABLE onward.owner (
     session    boolean NOT NULL
 );
 
--- Every queue that ever had a run, with its limits: null where there is none.
+-- Every queue that ever had a run, with its limits: JSON objects, what the code declares and what a person has chosen.
+-- `limited`: whether anything of it has to be counted; then one claim at a time is made of it.
 CREATE TABLE onward.queue (
-    name        text COLLATE "C" PRIMARY KEY,
-    paused      boolean NOT NULL DEFAULT false,
-    concurrency bigint,
-    per_key     bigint,
-    rate        bigint,  -- so many first claims in any `window_s` seconds
-    window_s    double precision
+    name     text COLLATE "C" PRIMARY KEY,
+    paused   boolean NOT NULL DEFAULT false,
+    limited  boolean NOT NULL DEFAULT false,
+    declared text NOT NULL DEFAULT '{}',
+    chosen   text NOT NULL DEFAULT '{}',
+    turn     text COLLATE "C" NOT NULL DEFAULT ''  -- the lane at which the next look at its lanes begins
 );
 
--- When runs of queues with a rate began, as long as that counts.
+-- When runs of queues with a rate began, as long as that counts; `lane` is empty where all of the queue counts.
 CREATE TABLE onward.start (
     queue text COLLATE "C" NOT NULL,
+    lane  text COLLATE "C" NOT NULL,
     at    double precision NOT NULL,
-    run   bigint NOT NULL,
-    PRIMARY KEY (queue, at, run)
+    count bigint NOT NULL,
+    PRIMARY KEY (queue, lane, at)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX start_at ON onward.start (queue, at);
+
+-- Items of runs that take many. `item` is null once the run has begun: then it stands in the run's arguments, and only
+-- what has a key is kept, to be recognised.
+CREATE TABLE onward.arrival (
+    run      bigint NOT NULL,
+    number   bigint NOT NULL,
+    name     text COLLATE "C" NOT NULL,
+    key      text COLLATE "C",
+    item     text,
+    checksum bigint NOT NULL,
+    chars    bigint NOT NULL,  -- of this one and those before it
+    PRIMARY KEY (run, number)
+);
+CREATE UNIQUE INDEX arrival_key ON onward.arrival (name, key) WHERE key IS NOT NULL;
 
 -- What each living worker says of itself, so that people see what nobody works on. `names` and `queues` are JSON arrays.
 CREATE TABLE onward.worker (
