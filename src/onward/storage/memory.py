@@ -89,6 +89,10 @@ class MemoryStore:
     def place(self) -> str:
         return self._place
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 
@@ -536,5 +540,8 @@ def _merged(stored: Run, after: Run) -> Run:
         identity=stored.identity,
         direct=stored.direct,
         created_at=stored.created_at,
+        queue=stored.queue,
+        lane=stored.lane,
+        parent=stored.parent,
         no=stored.no,
     )

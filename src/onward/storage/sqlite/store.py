@@ -110,6 +110,10 @@ class SqliteStore(Upkeep):
     def place(self) -> str:
         return str(self._path)
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 
