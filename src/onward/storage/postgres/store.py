@@ -21,10 +21,13 @@ from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJournal, OutcomeUnknown
 from onward.core.flow import Settings
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
+from onward.core.schedules import Move
+from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.postgres import layout, locks, presence
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.arrays import ints
+from onward.storage.postgres.calendar import Calendar
 from onward.storage.postgres.clock import DatabaseClock
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
@@ -32,6 +35,7 @@ from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.presence import Absences, Traces
 from onward.storage.postgres.pulse import Pulse
 from onward.storage.postgres.sql import statements
+from onward.storage.postgres.transaction import Transaction
 from onward.storage.postgres.upkeep import Upkeep
 from onward.storage.postgres.writer import Line, Writer
 
@@ -238,6 +242,28 @@ class PostgresStore(Upkeep):
 
     def _tell(self) -> None:
         self._kept(("notify", (self._connector.address.schema,)))
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        while True:
+            try:
+                applied = self._move_schedules(moves)
+            except psycopg.errors.UniqueViolation:
+                continue  # somebody has just added a run of an id that a schedule was to start: now it is seen
+            if any(applied):
+                self._tell()
+            return applied
+
+    def _move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        # Their numbers never change: who holds them is read again once they are locked.
+        asked = [run_id for move in moves for run_id in move.cancels]
+        cancelled = [run for run_id in dict.fromkeys(asked) if (run := self.run(run_id)) is not None]
+        with self._transaction() as link:
+            transaction = Transaction(link, self.now)
+            rows = Calendar(link, transaction, moves, cancelled)
+            applied = calendar.apply(rows, moves, self.now())
+            if any(applied):
+                link.all(*transaction.sealed(), *rows.steps())
+            return applied
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker
