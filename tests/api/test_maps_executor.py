@@ -127,7 +127,7 @@ def test_the_function_behind_a_step_is_found_by_its_name_and_keeps_its_policy(po
 def test_durable_calls_in_a_worker_are_refused_as_nobody_would_record_them(
     pool: Executor, fn: Callable[[int], Any]
 ) -> None:
-    with pytest.raises(onward.UsageError, match=r"a worker of a map's executor .* nothing was executed"):
+    with pytest.raises(onward.UsageError, match=r"a worker of an executor .* nothing was executed"):
         list(onward.map(fn, [1], name="m", executor=pool))
 
 
