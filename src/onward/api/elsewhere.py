@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -138,13 +139,25 @@ _watches = 0  # the process that has a watch already; a forked child needs its o
 def _watch(home: int) -> None:
     """End this process when the one that feeds it is gone: killed, it leaves workers that wait for ever."""
     global _watches
-    if _watches == os.getpid() or os.getppid() != home or os.getpid() == home:
+    if _watches == os.getpid() or os.getpid() == home:
         return
-    _watches = os.getpid()
-    threading.Thread(target=_end_when_orphaned, args=(home,), name="onward-watch", daemon=True).start()
+    feeds = _feeder(home)
+    if feeds is not None:
+        _watches = os.getpid()
+        threading.Thread(target=_end_when_orphaned, args=(feeds,), name="onward-watch", daemon=True).start()
 
 
-def _end_when_orphaned(home: int) -> None:
-    while os.getppid() == home:
+def _feeder(home: int) -> Callable[[], bool] | None:
+    """What tells whether the process `home` lives; None if this one is no child of it, as in a cluster."""
+    if os.getppid() == home:
+        return lambda: os.getppid() == home
+    # Started by a fork server, which is its parent; `multiprocessing` knows for whom. Whoever it has started has it.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    parent = None if multiprocessing is None else multiprocessing.parent_process()
+    return parent.is_alive if parent is not None and parent.pid == home else None
+
+
+def _end_when_orphaned(feeds: Callable[[], bool]) -> None:
+    while feeds():
         time.sleep(_LOOK_S)
     os._exit(1)
