@@ -1,6 +1,6 @@
 """Measure job queues beside each other and print the table of docs/comparison.md.
 
-    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--bound S] [--write FILE]
+    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--asked N] [--bound S] [--write FILE]
 
 Each contestant gets an environment of its own with pinned versions (../rivals/requirements) below the folder. One that
 cannot be installed or started here stands in the table with the reason. PostgreSQL comes from the test extra's
@@ -29,8 +29,6 @@ from measure import Outcome, Script, death, idle, measured, rates
 from place import Unavailable, python_of, version_of
 from stores import Stores
 
-_ASKED = 50
-
 
 @dataclass
 class Entry:
@@ -49,6 +47,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on a real disk")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of jobs")
     parser.add_argument("--rounds", type=int, default=3, help="of the rates, taken in turn")
+    parser.add_argument("--asked", type=int, default=50, help="single jobs for an idle worker")
     parser.add_argument("--bound", type=float, default=60.0, help="seconds to wait for a dead worker's job")
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     given = parser.parse_args()
@@ -109,7 +108,7 @@ def measure(
                 f"round {number + 1}",
             )
     for entry in entries:
-        take(entry, "idle", lambda out, script, _: idle(out, script, _ASKED), "once")
+        take(entry, "idle", lambda out, script, _: idle(out, script, given.asked), "once")
         take(entry, "death", lambda out, script, _: death(out, script, given.bound), "once")
 
 
@@ -156,7 +155,7 @@ def latency(seconds: list[float]) -> str:
 def note(given: argparse.Namespace) -> str:
     today = datetime.datetime.now(datetime.UTC).date()
     return (
-        f"Medians of {given.rounds} rounds that were taken in turn; {_ASKED} single jobs with pauses of 50 to 150 ms; "
+        f"Medians of {given.rounds} rounds that were taken in turn; {given.asked} single jobs with pauses of 50 to 150 ms; "
         f"one death. Measured on {today} on {described(given.folder)}."
     )
 
