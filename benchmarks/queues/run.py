@@ -1,6 +1,6 @@
 """Measure job queues beside each other and print the table of docs/comparison.md.
 
-    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--asked N] [--bound S] [--write FILE]
+    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--asked N] [--bound S] [--write F]
 
 Each contestant gets an environment of its own with pinned versions (../rivals/requirements) below the folder. One that
 cannot be installed or started here stands in the table with the reason. PostgreSQL comes from the test extra's
@@ -155,8 +155,8 @@ def latency(seconds: list[float]) -> str:
 def note(given: argparse.Namespace) -> str:
     today = datetime.datetime.now(datetime.UTC).date()
     return (
-        f"Medians of {given.rounds} rounds that were taken in turn; {given.asked} single jobs with pauses of 50 to 150 ms; "
-        f"one death. Measured on {today} on {described(given.folder)}."
+        f"Medians of {given.rounds} rounds that were taken in turn; {given.asked} single jobs with pauses of 50 to "
+        f"150 ms; one death. Measured on {today} on {described(given.folder)}."
     )
 
 
