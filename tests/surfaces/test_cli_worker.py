@@ -286,3 +286,59 @@ def test_a_worker_process_that_dies_is_started_again(app: Programs) -> None:
     crew.send_signal(signal.SIGTERM)
     _, err = crew.communicate(timeout=30)
     assert "was killed by SIGKILL; starting it again" in err
+
+
+# -- work that keeps cores busy -----------------------------------------------------------------------
+
+CPU = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+def processes():
+    return ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
+
+@onward.step(executor=processes)
+def compute(number):
+    with open("notes.txt", "a") as file:
+        file.write(f"{number} {os.getpid()}\\n")
+    if number < 0 and not pathlib.Path("go").exists():
+        pathlib.Path("held").touch()
+        time.sleep(100)
+    return number * number
+
+@onward.workflow
+def square(number):
+    return compute(int(number))
+"""
+
+
+def test_steps_of_a_worker_run_in_an_executor_that_they_name(app: Programs) -> None:
+    app.write(CPU, "cpu.py")
+    worker = app.start("-m", "onward.cli", "worker", "cpu.py", "--quiet")
+    asked = [app.onward("start", "cpu.py:square", str(n), "--wait") for n in (3, 4)]
+    assert [json.loads(done.stdout) for done in asked] == [9, 16]
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    pids = {int(line.split()[1]) for line in app.lines("notes.txt")}
+    assert worker.pid not in pids
+
+
+def test_a_worker_that_was_asked_to_end_does_not_wait_for_what_an_executor_is_at(app: Programs) -> None:
+    """Python waits at exit for the calls of a process pool: a worker must be gone before its platform kills it."""
+    app.write(CPU, "cpu.py")
+    done = app.onward("start", "cpu.py:square", "--json", "--", "-5")
+    run_id = json.loads(done.stdout)["run"]["id"]
+    worker = app.start("-m", "onward.cli", "worker", "cpu.py", "--quiet", "--drain", "1")
+    app.wait_for("held")
+    worker.send_signal(signal.SIGTERM)
+    _, err = worker.communicate(timeout=30)
+    assert worker.returncode == 0
+    assert "1 runs were given back unfinished" in err
+    (app.folder / "go").touch()
+    heir = app.start("-m", "onward.cli", "worker", "cpu.py", "--quiet")
+    ended = app.onward("show", run_id, "--json")
+    eventually(lambda: json.loads(app.onward("show", run_id, "--json").stdout)["run"]["state"] == "done")
+    assert ended.returncode == 0
+    heir.send_signal(signal.SIGTERM)
+    assert heir.wait(30) == 0
+    assert len(app.lines("notes.txt")) == 2
