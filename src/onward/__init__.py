@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onward.api.loop import each
     from onward.api.mapping import map
     from onward.api.numbered import numbered
+    from onward.api.schedule import schedule
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
     from onward.api.sinks.tables import Csv, csv
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         RunStuck,
+        ScheduleNotFound,
         StepCrashed,
         StepFailed,
         StepTimeout,
@@ -86,6 +88,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunStuck",
+    "ScheduleNotFound",
     "Step",
     "StepCrashed",
     "StepFailed",
@@ -113,6 +116,7 @@ __all__ = [
     "parquet",
     "progress",
     "rng",
+    "schedule",
     "sleep",
     "sleep_until",
     "step",
@@ -137,6 +141,7 @@ _HOMES = {
     "api.loop": ("each",),
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
+    "api.schedule": ("schedule",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
     "api.sinks.tables": ("Csv", "csv"),
@@ -171,6 +176,7 @@ _HOMES = {
         "RunFailed",
         "RunNotFound",
         "RunStuck",
+        "ScheduleNotFound",
         "StepCrashed",
         "StepFailed",
         "StepTimeout",

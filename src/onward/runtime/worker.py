@@ -6,28 +6,26 @@ the outcomes of what has ended. Nobody else is needed: no server, no scheduler b
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 from onward.core import codec, limits
 from onward.core.decide import Raised, decide
 from onward.core.errors import PASSING, JournalError, LeaseLost, Suspended, Unwind
-from onward.core.lazily import Lazily
-from onward.core.model import Claim, Run, WorkerRow
+from onward.core.model import Run, WorkerRow
 from onward.runtime import observe, registry
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
-from onward.runtime.hands import Hands
+from onward.runtime.hands import Hands, Work
 from onward.runtime.registry import Job
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
-
-if TYPE_CHECKING:
-    import asyncio
-else:
-    asyncio = Lazily("asyncio")
 
 # How fast the average length of a run follows the latest ones.
 _FOLLOWS: Final = 0.1
@@ -57,16 +55,21 @@ class Worker:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
+        plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
+        self._scheduler = Scheduler(engine, plans, self._names)
         self._hands = Hands(concurrency)
         self._bell = threading.Condition()
         self._held: dict[int, Run] = {}  # leased and not ended yet
-        self._begun = 0  # of those, the ones that are executed
         self._draining = False
         self._rung = False
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
-        self._suspects = threading.Lock()  # whoever may have killed its worker is executed alone
+        # Runs whose workers have died again and again: one of them is executed at a time, beside all others.
+        self._suspects: deque[Work] = deque()
+        self._suspect: int | None = None
+        self._turns = threading.Lock()
+        self._process = os.getpid()
         self.executed = 0
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -76,11 +79,13 @@ class Worker:
         self.engine.register()
         self._announce("working")
         while not self._draining:
-            version = self.engine.store.version()
+            version: object = None
             try:
+                version = self.engine.store.version()
                 if time.monotonic() - self._announced_at > limits.RENEW_S:
                     self._announce("working")
                 self._take_over()
+                self._scheduler.look(version)
                 got = self._claim(at_most)
             except PASSING as error:
                 observe.log.warning("runs are claimed again soon: %s", error)
@@ -106,9 +111,13 @@ class Worker:
         self._rung = True  # no lock: the claimer looks at it at every turn
 
     def rest(self, within_s: float = limits.DRAIN_S) -> int:
-        """Wait until what is executed has come to rest: at the next step once the time is over. How many have not."""
+        """Wait until what is executed has come to rest: at the next step once the time is over. How many have not.
+
+        What was claimed and has not begun goes back at once.
+        """
         end = time.monotonic() + within_s
         self._draining = True
+        self._give_back_unbegun()
         if self._held:
             with suppress(JournalError):
                 self._announce("draining")
@@ -126,6 +135,16 @@ class Worker:
         self._hands.close()
         return len(self._held)
 
+    def _give_back_unbegun(self) -> None:
+        with self._turns:
+            works = [*self._hands.take_back(), *self._suspects]
+            self._suspects.clear()
+        if works:
+            with suppress(*PASSING):  # then the keeper gives them back
+                self.engine.give_back([work.run for work in works])
+        for work in works:
+            self._held.pop(work.run.no, None)
+
     @property
     def active(self) -> int:
         """How many runs are leased now."""
@@ -140,19 +159,17 @@ class Worker:
             wanted = min(wanted, at_most - self.executed - len(self._held))
         if wanted <= 0 or not self._names:
             return 0
-        engine = self.engine
-        safe_until = engine.safe_until()
-        claim = Claim(engine.owner, engine.lease_s, self._names, self._queues, wanted)
-        claimed = engine.committer.claim(claim)
+        claimed, safe_until = self.engine.claim_ready(self._names, self._queues, wanted)
         self._next_at = claimed.next_at
         for run, last_seq in claimed.runs:
             self._held[run.no] = run
-            self._begin(run, lambda run=run, seq=last_seq: engine.adopt(run, seq, safe_until))  # type: ignore[misc]
+            self._begin(run, last_seq, safe_until)
         return len(claimed.runs)
 
     def _room(self) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
-        free = self._concurrency + min(ahead, limits.CLAIM_RUNS) - len(self._held)
+        held = len(self._held) - len(self._suspects)  # those that wait for their turn are in nobody's way
+        free = self._concurrency + min(ahead, limits.CLAIM_RUNS) - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
 
@@ -160,8 +177,11 @@ class Worker:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        if self._next_at is not None:
-            until = min(until, time.monotonic() + max(0.0, self._next_at - store.now()))
+        wait_s = 0.0 if self._next_at is None else self._next_at - store.now()
+        if wait_s > 0:  # what is due already and was not claimed is held back by a limit
+            until = min(until, time.monotonic() + wait_s)
+        if self._scheduler.next_at is not None:
+            until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
         with self._bell:
             while not self._rung and time.monotonic() < until:
                 self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
@@ -170,73 +190,63 @@ class Worker:
             self._rung = False
 
     def _is_more_soon(self) -> bool:
-        """Whether a run that was seen is due within the moment that a worker waits in place."""
+        """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
+        if self._scheduler.is_due:
+            return True
         return self._next_at is not None and self._next_at <= self.engine.store.now() + limits.SUSPEND_S
 
     # -- taking over --------------------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        """Lease what dead workers left, as far as there is room and this worker knows its workflows."""
+        """Make what dead workers left ready for whoever has room for it and knows its workflow."""
         at = time.monotonic()
         if at - self._looked_at < limits.TAKE_OVER_S:
             return
         self._looked_at = at
-        engine = self.engine
-        for owner, lease_until in engine.store.holders():
-            if owner == engine.owner or not engine.is_gone(owner, lease_until):
-                continue
-            for run in engine.store.runs_held(owner, limit=self._concurrency):
-                if self._room() > 0 and run.name in self._names and run.no not in self._held:
-                    self._take(run)
-
-    def _take(self, run: Run) -> None:
-        session = self.engine.claim(run)
-        if session is not None:
-            observe.log.info("continuing %s, which its worker left", run.id)
-            self._held[run.no] = session.run
-            self._begin(session.run, lambda: session)
+        count = self.engine.take_over()
+        if count > 0:
+            observe.log.info("%d runs are ready again, whose workers have died", count)
 
     # -- executing ----------------------------------------------------------------------------------------------
 
-    def _begin(self, run: Run, lease: Callable[[], Any]) -> None:
+    def _begin(self, run: Run, last_seq: int, safe_until: float) -> None:
         job = registry.get(run.name)
         assert job is not None, "only what is known is claimed"
-        if job.is_async:
-            self._hands.submit(self._execute_async(run, job, lease))
+        execute = self._execute_async if job.is_async else self._execute
+        work = Work(run, partial(execute, run, job, last_seq, safe_until), job.is_async)
+        if run.stalls >= limits.SUSPECT_DEATHS:
+            self._suspects.append(work)
+            self._next_suspect()
         else:
-            self._hands.execute(lambda: self._execute(run, job, lease))
+            self._hands.begin(work)
 
-    def _execute(self, run: Run, job: Job, lease: Callable[[], Served]) -> None:
+    def _next_suspect(self, ended: int | None = None) -> None:
+        """Let the next one begin whose workers have died, if none is executed, or none after the run `ended`."""
+        with self._turns:
+            if self._suspect is not None and self._suspect != ended:
+                return
+            work = self._suspects.popleft() if self._suspects else None
+            self._suspect = None if work is None else work.run.no
+        if work is not None:
+            self._hands.begin(work)
+
+    def _execute(self, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
         with _Execution(self, run) as it:
-            it.session = session = lease()
-            args = self._arguments(session, job)
-            if args is not None:
-                with self._turn(session):
-                    drive(session.whole(job.fn, *args), self.engine, session)
+            session = it.begin(last_seq, safe_until)
+            if session is not None:
+                args, kwargs = self._arguments(session, job)
+                drive(session.whole(job.fn, args, kwargs), self.engine, session)
 
-    async def _execute_async(self, run: Run, job: Job, lease: Callable[[], Served]) -> None:
+    async def _execute_async(self, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
         with _Execution(self, run) as it:
-            it.session = session = lease()
-            args = self._arguments(session, job)
-            if args is not None:
-                is_suspect = session.is_suspect
-                if is_suspect:
-                    await asyncio.to_thread(self._suspects.acquire)
-                try:
-                    await drive_async(session.whole(job.fn, *args), self.engine, session)
-                finally:
-                    if is_suspect:
-                        self._suspects.release()
+            session = it.begin(last_seq, safe_until)
+            if session is not None:
+                args, kwargs = self._arguments(session, job)
+                await drive_async(session.whole(job.fn, args, kwargs), self.engine, session)
 
-    def _turn(self, session: Served) -> AbstractContextManager[object]:
-        return self._suspects if session.is_suspect else nullcontext()
-
-    def _arguments(self, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """What the run was started with; None if that cannot be read: then it has failed, or goes back undone."""
+    def _arguments(self, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the run was started with; if that cannot be read the run has failed, and this raises why."""
         session.policy = job.whole
-        if self._draining:
-            drive(session.release(), self.engine, session)
-            return None
         try:
             args, kwargs = codec.decode(session.run.args or "[[],{}]")
             return tuple(args), dict(kwargs)
@@ -247,18 +257,29 @@ class Worker:
             session.given_back = True
             raise
 
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None:
+        """A session on a run whose turn has come; None if it has gone back, because the worker is to end."""
+        if not self._draining:
+            return self.engine.adopt(run, last_seq, safe_until)
+        self.engine.give_back((run,))
+        return None
+
     def ended(self, run: Run, session: Served | None, error: BaseException | None, seconds: float) -> None:
+        if os.getpid() != self._process:
+            return  # user code has forked, and the child has come out of it: nothing of this is its own
         try:
             if session is not None:
                 self._let_go(session)
-            else:
-                self.engine.owe(run)
-            self._told(Ended(run, _how(session, error), seconds, error))
-        except Exception as fault:  # of ours, or of a journal that is gone: the run is continued by lease
+            elif error is not None:
+                self.engine.owe(run, limits.FAULT_PAUSE_S)
+            if session is not None or error is not None:
+                self._told(Ended(run, _how(session, error), seconds, error))
+        except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
             observe.log.error("run %s could not be given back: %r", run.id, fault)
         self._mean_s += (seconds - self._mean_s) * _FOLLOWS
         self.executed += 1
         self._held.pop(run.no, None)
+        self._next_suspect(run.no)
         if self._room() > 0 or not self._held:
             with self._bell:
                 self._rung = True
@@ -266,9 +287,9 @@ class Worker:
 
     def _let_go(self, session: Served) -> None:
         self.engine.let_go(session)
-        if session.asked is not None and session.given_back and isinstance(session.unwinding, Suspended):
-            # It was asked while it went to sleep: nobody holds it now who could do so.
-            self.engine.grant_asleep(session.run.id)
+        if session.asked is not None and session.given_back:
+            # It was asked while it went to sleep or was given back: nobody holds it now who could do so.
+            self.engine.grant_late(session.run.id)
 
 
 class _Execution:
@@ -281,6 +302,10 @@ class _Execution:
     def __enter__(self) -> _Execution:
         self._began = time.monotonic()
         return self
+
+    def begin(self, last_seq: int, safe_until: float) -> Served | None:
+        self.session = self._worker.adopt(self._run, last_seq, safe_until)
+        return self.session
 
     def __exit__(self, kind: object, error: BaseException | None, tb: object) -> bool:
         self._worker.ended(self._run, self.session, error, time.monotonic() - self._began)
