@@ -124,5 +124,5 @@ def test_workers_of_gunicorn_loop_each_for_itself(tmp_path: Path) -> None:
         assert all(answer.endswith("[0, 1, 2]") for answer in answers)
     finally:
         server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=30)
+        _, said = server.communicate(timeout=100)
     assert "Traceback" not in said, said

@@ -89,7 +89,7 @@ def test_a_program_killed_at_any_line_ends_undisturbed(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_500)
 def test_the_points_that_are_tried_stand_for_all_of_the_corpus(atlas: Atlas, tell: Tell) -> None:
     names = [scene.name for scene in SCENES]
     points = sum(len(atlas.charts[name].points()) for name in names)
