@@ -67,7 +67,7 @@ class Workflow(Generic[P, R]):
     def __init__(self, fn: Callable[P, R], name: str, policy: Policy, queue: str) -> None:
         functools.update_wrapper(self, fn)
         self.fn, self.name = fn, name
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async: bool = inspect.iscoroutinefunction(fn)
         self.whole = policy
         self._arguments = Arguments(fn)
         self._policy = Policy(max_crashes=policy.max_crashes)

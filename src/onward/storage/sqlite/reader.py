@@ -247,12 +247,9 @@ def run_of(row: Row) -> Run:
 
 
 def schedule_of(row: tuple[Any, ...]) -> Schedule:
-    found = Schedule(*row)
-    return found._replace(
-        paused=bool(found.paused),
-        going=tuple(json.loads(str(found.going))),
-        backlog=tuple(json.loads(str(found.backlog))),
-    )
+    # Columns 7, 10 and 11: `paused`, `going` and `backlog`. Most schedules wait for nothing.
+    lists = [() if text == "[]" else tuple(json.loads(text)) for text in row[10:12]]
+    return Schedule._make((*row[:7], bool(row[7]), *row[8:10], *lists, *row[12:]))
 
 
 def _text(value: Any) -> Any:
