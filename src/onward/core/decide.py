@@ -257,15 +257,27 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
 
 def submitted(run: Run, *, now: float) -> Change:
     """A new run that any worker may claim: at once, or from `run.wake_at` on."""
+    return added(queued(run, now=now), now=now)
+
+
+def queued(run: Run, *, now: float) -> Run:
+    """A run as it stands when it has been added at the time `now`."""
     waits = run.wake_at is not None and run.wake_at > now
-    queued = run._replace(
+    return run._replace(
         state="waiting" if waits else "pending",
         direct=False,
         wake_at=run.wake_at if waits else None,
         created_at=now,
         updated_at=now,
     )
-    return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
+
+
+def added(run: Run, *, now: float) -> Change:
+    """The change that adds a run which `queued` has made."""
+    args = run.args
+    crc = None if args is None else codec.checksum(args)
+    mark = Entry("run/submitted", "mark", "mark", "submitted", None, args, crc, 1, run.fence, None, now)
+    return Change(0, 0, (mark,), (), (), run, None, None, True)
 
 
 def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:

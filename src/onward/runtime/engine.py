@@ -47,6 +47,7 @@ class Engine(Leases):
     ) -> None:
         super().__init__(store, committer or Committer(store), lease_s=lease_s, clock=clock, keeper=keeper)
         self._registered = False
+        self._declared: dict[str, str] = {}
         _engines.add(self)
 
     # -- opening and claiming -------------------------------------------------------------------------------
@@ -89,6 +90,13 @@ class Engine(Leases):
             raise
         finally:
             self._leasing.remove(identity)
+
+    def declare(self, queue: str, limits: str) -> None:
+        """Make the limits that the code gives a queue known to the journal: once a process, and if they are others."""
+        if self._declared.get(queue) != limits:
+            if not any(one.name == queue and one.declared == limits for one in self.store.queues()):
+                self.store.set_queue(queue, declared=limits)
+            self._declared[queue] = limits
 
     def is_dead(self, run: Run) -> bool:
         """Whether the run's holder is proven dead. A run that this very process holds has a living holder."""

@@ -74,6 +74,8 @@ class Worker:
     def run(self, *, burst: bool = False, at_most: int | None = None) -> None:
         """Claim and execute until drained; with `burst` until nothing is ready, with `at_most` after so many runs."""
         self.engine.register()
+        for queue in registry.queues():
+            self.engine.declare(queue.name, queue.limits_text)
         self._announce("working")
         while not self._draining:
             version = self.engine.store.version()
@@ -233,7 +235,7 @@ class Worker:
 
     def _arguments(self, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """What the run was started with; None if that cannot be read: then it has failed, or goes back undone."""
-        session.policy = job.whole
+        session.policy = registry.policy_of(job, session.run.queue)
         if self._draining:
             drive(session.release(), self.engine, session)
             return None

@@ -7,6 +7,7 @@ that ends within the same batch never reaches the disk. If that fails on a chang
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import apsw
@@ -25,6 +26,7 @@ from onward.core.model import (
 )
 from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
+from onward.storage.queries import widened
 from onward.storage.sqlite.shelf import Shelf
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -32,6 +34,14 @@ _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYK
 UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigError, apsw.ConstraintError)
 
 Row = tuple[Any, ...]
+# Rows that one statement inserts where there are so many; more bring nothing.
+_WIDE: Final = 50
+
+
+def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
+    """The statements, and those that insert many rows at once."""
+    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in ("add_runs", "add_entry")}
+    return {**sql, **wide}
 
 
 class Clash(Exception):
@@ -149,7 +159,8 @@ class Transaction:
         except apsw.ConstraintError as problem:
             raise _clash(problem, guards.exists(run)) from problem
         no = self._connection.last_insert_rowid()
-        self._know_queue(run)
+        if not run.direct:
+            self._know_queue(run.queue)
         return no, guards.written(run, -1)
 
     def _created(self, new: Sequence[Change]) -> list[Answered]:
@@ -157,32 +168,42 @@ class Transaction:
         if len(new) == 1:
             return [self.apply(new[0])]
         last: int = next(self._execute(self._sql["last_number"]))[0]
-        rows = [
-            (*change.after[:-1], no) for no, change in enumerate(new, last + 1) if change.after is not None
-        ]
-        assert len(rows) == len(new), "a change that creates a run says what run"
-        self._connection.executemany(self._sql["add_runs"], rows)
+        runs = [change.after for change in new if change.after is not None]
+        assert len(runs) == len(new), "a change that creates a run says what run"
+        self._insert("add_runs", [(*run[:-1], no) for no, run in enumerate(runs, last + 1)])
         added = {no for (no,) in self._execute(self._sql["added_runs"], (last,))}
         answers: list[Answered] = []
-        for no, change in enumerate(new, last + 1):
-            run = change.after
-            assert run is not None, "see above"
+        entries: list[Row] = []
+        for no, run, change in zip(range(last + 1, last + 1 + len(new)), runs, new, strict=True):
             if no not in added:
                 answers.append(guards.exists(run))
                 continue
-            seq = -1
-            for entry in change.entries:
-                seq += 1
-                self._entries.append((no, seq, *entry[:11]))
-            self._know_queue(run)
-            self.left[no] = guards.written(run, seq)
-            answers.append(Applied(no, seq, run.request))
+            entries += [(no, seq, *entry[:11]) for seq, entry in enumerate(change.entries)]
+            answers.append(Applied(no, len(change.entries) - 1, run.request))
+        # At once, so that what is stored says how each of them stands.
+        self._insert("add_entry", entries)
+        for queue in {run.queue for run in runs if not run.direct}:
+            self._know_queue(queue)
+        if added:  # one of them tells whether all of it was committed
+            no = max(added)
+            run, change = runs[no - last - 1], new[no - last - 1]
+            self.left[no] = guards.written(run, len(change.entries) - 1)
         return answers
 
-    def _know_queue(self, run: Run) -> None:
-        if not run.direct and run.queue not in self._queues:
-            self._execute(self._sql["add_queue"], (run.queue,))
-            self._queues.add(run.queue)
+    def _insert(self, statement: str, rows: Sequence[Row]) -> None:
+        """Insert rows, many by each statement as far as they go."""
+        whole = len(rows) - len(rows) % _WIDE
+        if whole:
+            wide = self._sql[statement + " wide"]
+            self._connection.executemany(
+                wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
+            )
+        self._connection.executemany(self._sql[statement], rows[whole:])
+
+    def _know_queue(self, queue: str) -> None:
+        if queue not in self._queues:
+            self._execute(self._sql["add_queue"], (queue,))
+            self._queues.add(queue)
 
     def lease(self, changes: Sequence[Change]) -> None:
         """Write claims: a few columns of each run, and its mark, by one call each."""
