@@ -340,8 +340,11 @@ def holding(folder: Path) -> tuple[subprocess.Popen[str], int]:
 def test_what_was_said_before_a_signal_is_kept(number: int, tmp_path: Path) -> None:
     process, last = holding(tmp_path)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=20)
-    last = int(said.split()[-1]) if said.split() else last
+    assert process.stdout is not None
+    # To its end from the same stream: `communicate` knows nothing of lines that came with the first ones.
+    said = process.stdout.read().split()
+    process.wait()
+    last = int(said[-1]) if said else last
     reader = write_script(
         tmp_path, "import onward; c = onward.cursor('orders', start=0); print(c.value)", name="reader.py"
     )

@@ -253,7 +253,7 @@ def test_two_watchers_at_once_do_not_do_the_same(tmp_path: Path) -> None:
         for item in onward.each(["a", "b"], name="feed", once=True):
             print(item, flush=True)
             if sys.argv[1:]:
-                time.sleep(30)
+                time.sleep(600)
         """,
     )
     import subprocess

@@ -33,6 +33,8 @@ async def tick():
     global ticks
     while True:
         ticks += 1
+        if ticks == 10:
+            open("ticked", "w").close()
         await asyncio.sleep(0.01)
 async def main():
     ticker = asyncio.create_task(tick())
@@ -45,19 +47,29 @@ asyncio.run(main())
         name="waiter.py",
     )
     body = {
-        "each": "for item in onward.each('ab', name='loop'):\n    print(item, flush=True)\n    time.sleep(0.8)",
-        "map": (
-            "def work(item):\n    print(item, flush=True)\n    time.sleep(0.8)\n    return item.upper()\n"
-            "list(onward.map(work, 'ab', name='loop', concurrency=1))"
-        ),
+        "each": "for item in onward.each('ab', name='loop'):\n    hold(item)",
+        "map": "list(onward.map(hold, 'ab', name='loop', concurrency=1))",
     }
-    holder = write_script(tmp_path, f"import time, onward\n{body[what]}", name="holder.py")
+    holder = write_script(
+        tmp_path,
+        f"""
+import os, time, onward
+until = time.monotonic() + 60
+def hold(item):
+    print(item, flush=True)
+    while not os.path.exists("ticked") and time.monotonic() < until:
+        time.sleep(0.01)
+    return item.upper()
+{body[what]}
+""",
+        name="holder.py",
+    )
     first = subprocess.Popen(
         [sys.executable, holder], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE
     )
     assert first.stdout is not None
     first.stdout.readline()
-    ended = python(waiter, cwd=tmp_path)
+    ended = python(waiter, cwd=tmp_path, timeout=90)
     first.communicate()
     assert "waiting for it" in ended.stderr
     assert ended.stdout.split("\n")[0] == ("True []" if what == "each" else "True ['A', 'B']"), ended.stderr

@@ -7,6 +7,7 @@ it opens the journal; the parent never opens one. Started with the shim in LD_PR
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -44,7 +45,7 @@ def child(order: dict[str, Any], shim: ctypes.CDLL) -> int:
         limits.LEASE_MARGIN_S = order["lease_s"] / 10  # type: ignore[misc]
     text = [str(order[name]).encode() for name in ("folder", "letters", "name_end")]
     shim.crash_arm(ctypes.c_long(order["at"]), order["action"], *text)
-    lines = tracer.begin(order["line"], order["visit"]) if order["line"] else None
+    lines = tracer.begin(order["line"], order["visit"], shim.crash_count) if order["line"] else None
     code = _perform(order, folder)
     shim.crash_disarm()
     if lines is not None:
@@ -123,6 +124,9 @@ def serve() -> None:
     shim = ctypes.CDLL(os.environ.pop("LD_PRELOAD"))
     os.environ["ONWARD_QUIET"] = "1"
     os.umask(0o077)
+    # What is here now stays: a child that collects garbage would copy all of its pages.
+    gc.collect()
+    gc.freeze()
     print(json.dumps({"onward": onward.__file__}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)

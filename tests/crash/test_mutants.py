@@ -51,7 +51,7 @@ def test_a_bug_that_kills_at_system_calls_show_is_caught_by_kills_at_lines_too(
     memory: Path, shim: Path, mutant: Mutant, tell: Tell
 ) -> None:
     with planted_server(memory, shim, mutant) as (server, _):
-        own = chart(server, BY_NAME[mutant.scene], recovers=False)
+        own = chart(server, BY_NAME[mutant.scene], recoveries=0)
         points = own.points()
         random.Random(0).shuffle(points)
         # Those of the changed files first: all of them would be tried in the end, and would take minutes.

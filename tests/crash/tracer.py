@@ -1,4 +1,4 @@
-"""Sees which lines a process executes, in all its threads: counts the visits of each, or kills it at one of them.
+"""Sees which lines a process executes, in all its threads: notes the visits of each, or kills it at one of them.
 
 Only lines of the product and of the programs count. Where `sys.monitoring` exists, lines that are of no interest cost
 nothing after their first visit; before Python 3.12 a trace function is set, and entered only in code that holds the
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
@@ -28,12 +28,14 @@ _TOOL: Final = 3  # one that no debugger, profiler or coverage tool takes
 class Lines:
     """What is looked for, and what was seen."""
 
-    def __init__(self, line: str, visit: int) -> None:
+    def __init__(self, line: str, visit: int, state: Callable[[], int]) -> None:
         self.every = line == EVERY
+        self._state = state
         file, _, number = line.rpartition(":")
         self.file, self.number, self.visit = file, 0 if self.every else int(number), visit
         self._pid = os.getpid()  # what it forks off is not what is to die
-        self.seen: Counter[tuple[str, int]] = Counter()
+        # How often, and the state of the disk at the first visit and at the last.
+        self.seen: dict[tuple[str, int], list[int]] = {}
         self._visits = count(1)  # counts without a lock: one call in C
         self._holds: dict[CodeType, bool] = {}
 
@@ -53,7 +55,10 @@ class Lines:
     def met(self, code: CodeType, number: int) -> None:
         """A line is about to be executed."""
         if self.every:
-            self.seen[code.co_filename, number] += 1
+            state = self._state()
+            seen = self.seen.setdefault((code.co_filename, number), [0, state, state])
+            seen[0] += 1
+            seen[2] = state
         elif number == self.number and os.getpid() == self._pid and next(self._visits) == self.visit:
             os.kill(self._pid, signal.SIGKILL)
             signal.pause()
@@ -66,9 +71,9 @@ def short(path: str) -> str | None:
     return os.path.basename(path) if path.startswith(_PROGRAMS) else None
 
 
-def begin(line: str, visit: int) -> Lines:
-    """From now on see the lines of this thread and of those that it starts."""
-    lines = Lines(line, visit)
+def begin(line: str, visit: int, state: Callable[[], int]) -> Lines:
+    """From now on see the lines of this thread and of those that it starts. `state` numbers the states of the disk."""
+    lines = Lines(line, visit, state)
     if sys.version_info >= (3, 12):
         _monitor(lines)
     else:
@@ -76,8 +81,8 @@ def begin(line: str, visit: int) -> Lines:
     return lines
 
 
-def end(lines: Lines) -> dict[str, int]:
-    """See no more; how often each line was visited, by `file:number`."""
+def end(lines: Lines) -> dict[str, list[int]]:
+    """See no more; by `file:number`: how often the line was visited, and the state at its first and its last visit."""
     if sys.version_info >= (3, 12):
         sys.monitoring.set_events(_TOOL, 0)
     else:

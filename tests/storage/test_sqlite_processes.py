@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from pathlib import Path
 
 import apsw
@@ -21,43 +22,49 @@ _WRITE = """
 import sys, time
 from onward.storage.sqlite.store import SqliteStore
 from storage.rows import entry, opened, recorded
-path, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = SqliteStore(path)
 run = opened(store, name)
 print("ready", flush=True)
 sys.stdin.readline()
-n, longest, end = 0, 0.0, time.monotonic() + seconds
-while time.monotonic() < end:
+waits = []
+for n in range(count):
     began = time.monotonic()
     recorded(store, run, entry(f"k{n}"))
-    longest = max(longest, time.monotonic() - began)
-    n += 1
-print(n, longest)
+    waits.append((began, time.monotonic()))
+print(*(f"{began} {ended}" for began, ended in waits))
 """
+
+
+def _overtaken(waits: list[tuple[float, float]], ends: list[float]) -> int:
+    """How many commits of others came between the request and the end of nine in ten commits of this writer."""
+    counts = [bisect_right(ends, ended) - bisect_left(ends, began) for began, ended in waits]
+    # Only while the others write too: the last writer has nobody beside it.
+    beside = sorted(count for count, (began, _) in zip(counts, waits, strict=True) if began < ends[-1])
+    return beside[len(beside) * 9 // 10]
 
 
 @pytest.mark.important
 @pytest.mark.parametrize("writers", [2, 4])
 def test_processes_that_write_without_pause_all_have_their_turn(tmp_path: Path, writers: int) -> None:
-    path = tmp_path / "journal.db"
-    started = [processes.start(_WRITE, path, f"w{n}", 1.5) for n in range(writers)]
+    """By order, not by seconds: nobody waits while others go round and round."""
+    path, count = tmp_path / "journal.db", 300
+    started = [processes.start(_WRITE, path, f"w{n}", count) for n in range(writers)]
     for process in started:
         assert processes.line(process.stdout) == "ready"
     for process in started:
         processes.say(process.stdin, "go")
-    counts, waits = [], []
+    waits = []
     for process in started:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=100)
         assert process.returncode == 0, output
-        count, longest = output.split()
-        counts.append(int(count))
-        waits.append(float(longest))
-    assert min(counts) > 0.3 * max(counts), counts
-    assert max(waits) < 1.0, waits
+        waits.append(list(zip(*[map(float, output.split())] * 2, strict=True)))
+    for own in waits:
+        others = sorted(ended for other in waits if other is not own for _, ended in other)
+        # Measured: 1 to 6. With SQLite's own lock one of two writers waits until the other has done everything.
+        assert _overtaken(own, others) <= 30
     store = SqliteStore(path)
-    assert [len(keys(store, run)) for run in reversed(store.runs())] == [
-        counts[int(run.id[1:])] for run in reversed(store.runs())
-    ]
+    assert [len(keys(store, run)) for run in store.runs()] == [count] * writers
     assert list(store.problems()) == []
     store.close()
 
@@ -154,9 +161,7 @@ def test_an_owner_killed_by_the_system_is_seen_as_dead_at_once(sqlite: SqliteSto
         assert processes.line(owner.stdout) == "owned"
         assert not sqlite.owner_is_dead("o-1")
         owner.kill()
-    began = time.monotonic()
     assert sqlite.owner_is_dead("o-1")
-    assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.parametrize("where", ["HOST", "BOOT"])

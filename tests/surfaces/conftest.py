@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -46,7 +47,11 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[Any]] = []
+
+    def look_after(self, program: "subprocess.Popen[Any]") -> None:
+        """It ends with the test, however that ends."""
+        self._started.append(program)
 
     def write(self, text: str, name: str = "job.py") -> str:
         (self.folder / name).write_text(f"import os, sys, time, pathlib, onward\n{text}", encoding="utf-8")
@@ -62,7 +67,7 @@ class Programs:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._started.append(program)
+        self.look_after(program)
         return program
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -75,7 +80,7 @@ class Programs:
 
     def wait_for(self, *names: str) -> None:
         """Until these files are there."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not all((self.folder / name).exists() for name in names):
             assert time.monotonic() < until, f"{names} did not appear"
             time.sleep(0.01)
@@ -87,7 +92,7 @@ class Programs:
         for program in self._started:
             if program.poll() is None:
                 program.send_signal(signal.SIGKILL)
-            program.communicate()
+            program.communicate(timeout=30)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,11 +43,13 @@ class Terminal:
             stderr=self.slave,
             start_new_session=True,
         )
+        programs.look_after(self.process)
         self.seen = ""
 
-    def read_until(self, found: Callable[[str], object], seconds: float = 30) -> str:
+    def read_until(self, *patterns: str, seconds: float = 90) -> str:
+        """Until all of this is there: a board comes in pieces."""
         until = time.monotonic() + seconds
-        while not found(ANSI.sub("", self.seen)):
+        while not all(re.search(pattern, ANSI.sub("", self.seen)) for pattern in patterns):
             assert time.monotonic() < until, ANSI.sub("", self.seen)[-2_000:]
             if select.select([self.master], [], [], 0.1)[0]:
                 self.seen += os.read(self.master, 65_536).decode(errors="replace")
@@ -58,7 +59,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def end(self) -> int:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while self.process.poll() is None:
             assert time.monotonic() < until
             if select.select([self.master], [], [], 0.05)[0]:
@@ -73,11 +74,12 @@ def test_a_board_shows_what_runs_and_follows_it(programs: Programs, monkeypatch:
     program = programs.start(programs.write(LOOP))
     programs.wait_for("held")
     terminal = Terminal(programs)
-    seen = terminal.read_until(lambda text: "2 of 6 (33 %)" in text)
-    assert re.search(rf"letters +running .*2 of 6 \(33 %\) .*ago +process {program.pid} on", seen)
-    assert "q or Ctrl-C leaves; the work goes on" in seen
+    terminal.read_until(
+        rf"letters +running .*2 of 6 \(33 %\) .*ago +process {program.pid} on",
+        "q or Ctrl-C leaves; the work goes on",
+    )
     (programs.folder / "go").touch()
-    terminal.read_until(lambda text: re.search(r"letters +done .*6 of 6 \(100 %\)", text))
+    terminal.read_until(r"letters +done .*6 of 6 \(100 %\)")
     terminal.type("q")
     assert terminal.end() == 0
     assert program.wait(30) == 0
@@ -94,7 +96,7 @@ def test_the_terminal_is_given_back_however_it_ends(
 ) -> None:
     programs.run(programs.write(LOOP))
     terminal = Terminal(programs)
-    terminal.read_until(lambda text: "nothing runs" in text)
+    terminal.read_until("nothing runs")
     terminal.process.send_signal(how)
     assert terminal.end() == code
     assert terminal.seen.endswith("\r\n")
@@ -109,10 +111,9 @@ def test_a_death_shows_although_nobody_writes_it_down(
     program = programs.start(programs.write(LOOP))
     programs.wait_for("held")
     terminal = Terminal(programs)
-    terminal.read_until(lambda text: "running" in text)
+    terminal.read_until("letters +running")
     program.kill()
-    seen = terminal.read_until(lambda text: "interrupted" in text)
-    assert "letters: python job.py" in seen
+    terminal.read_until("letters +interrupted", "letters: python job.py")
     terminal.type("q")
     assert terminal.end() == 0
 
@@ -208,7 +209,7 @@ def test_texts_of_users_do_not_command_the_terminal(programs: Programs, journal:
     opened(store, "evil", name=evil, state="failed", owner=None, lease_until=None, command=evil)
     store.close()
     terminal = Terminal(programs)
-    terminal.read_until(lambda text: "owned" in text)
+    terminal.read_until("owned", "the work goes on")
     terminal.type("q")
     terminal.end()
     assert "\x1b]0;" not in terminal.seen
@@ -221,7 +222,6 @@ def test_more_runs_than_lines_are_counted(programs: Programs, journal: Path) -> 
         opened(store, f"r{number}", state="failed", owner=None, lease_until=None, name=f"job-{number}")
     store.close()
     terminal = Terminal(programs)
-    seen = terminal.read_until(lambda text: "more: onward runs" in text)
-    assert re.search(r"… and 3\d more: onward runs", seen)
+    terminal.read_until(r"… and 3\d more: onward runs")
     terminal.type("q")
     assert terminal.end() == 0

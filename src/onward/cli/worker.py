@@ -104,6 +104,7 @@ def _work(
     burst: bool,
     quiet: bool,
 ) -> int:
+    _end_with_parent()
     working.load(targets)
     names = registry.names()
     connect.engine()  # says where the journal is, before anything else
@@ -184,10 +185,7 @@ class Crew:
 
     def _start(self, at: int) -> None:
         self._began[at] = time.monotonic()
-        # A group of its own: Ctrl-C of the terminal reaches it once, from here.
-        self._children[at] = subprocess.Popen(
-            self._words, env={**os.environ, _OWN: "1"}, start_new_session=True
-        )
+        self._children[at] = started(self._words)
 
     def _start_again(self, at: int, code: int) -> None:
         lived = time.monotonic() - self._began[at]
@@ -205,6 +203,29 @@ class Crew:
             if child is not None:
                 with suppress(ProcessLookupError):
                     child.send_signal(number)
+
+
+def started(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A worker process of its own group, which Ctrl-C of the terminal reaches once, from here.
+
+    Its input stays open as long as this process lives: that is how it learns of our death, however we die.
+    """
+    return subprocess.Popen(
+        words, env={**os.environ, _OWN: "1"}, stdin=subprocess.PIPE, start_new_session=True
+    )
+
+
+def _end_with_parent() -> None:
+    """In a process that `started` made: end, as by SIGTERM, when the one that made it is gone."""
+    if os.environ.pop(_OWN, None) is None:
+        return
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="onward-parent", daemon=True).start()
 
 
 def _without_processes(words: Sequence[str]) -> Iterator[str]:
@@ -269,7 +290,7 @@ class Reloading:
     def _until_stopped(self) -> int:
         while not self._stop.is_set():
             seen = stamps(self._root)
-            child = subprocess.Popen(self._words, start_new_session=True)
+            child = started(self._words)
             changed = self._watch(child, seen)
             child.terminate()
             code = child.wait()
