@@ -7,7 +7,8 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, assert_never
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
 from onward.core.keys import SEPARATOR
@@ -158,16 +159,16 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, run._replace(result=value, error=None))
+            return _end(run, "returned", now, None, result=value, error=None)
         case Raised(error, culprits, None):
-            return _end(run, "raised", now, run._replace(error=error), codec.encode(list(culprits)))
+            return _end(run, "raised", now, codec.encode(list(culprits)), error=error)
         case Raised(error, culprits, again_at, reopen):
-            later = run._replace(error=error, wake_at=again_at, attempt=run.attempt + 1)
-            change = _end(run, "retried", now, later, codec.encode(list(culprits)))
+            text, attempt = codec.encode(list(culprits)), run.attempt + 1
+            change = _end(run, "retried", now, text, error=error, wake_at=again_at, attempt=attempt)
             opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
             return change._replace(entries=opened_again + change.entries)
         case Released(event, error, wake_at, awaits):
-            change = _end(run, event, now, run._replace(error=error or run.error, wake_at=wake_at))
+            change = _end(run, event, now, None, error=error or run.error, wake_at=wake_at)
             return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
@@ -203,15 +204,15 @@ def _mark(run: Run, event: str, now: float, value: str | None = None) -> Entry:
     return Entry(f"run/{event}", "mark", "mark", event, None, value, crc, 1, run.fence, None, now)
 
 
-def _end(run: Run, event: Event, now: float, after: Run, value: str | None = None) -> Change:
+def _end(run: Run, event: Event, now: float, value: str | None, **fields: Any) -> Change:
     state = transition(run.state, event)
     assert state is not None, f"{event} cannot happen to a {run.state} run"
     mark = _mark(run, event, now, value)
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
     granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
-    single = after.single if state not in ENDED else freed(after.single, "end")
-    after = after._replace(
+    single = run.single if state not in ENDED else freed(run.single, "end")
+    after = run._replace(
         state=state,
         owner=None,
         lease_until=None,
@@ -219,8 +220,9 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
         stalls=0,
         single=single,
         updated_at=now,
+        **fields,
     )
-    return Change(run.no, run.fence, (mark,), after=after)
+    return Change(run.no, run.fence, (mark,), (), (), after)
 
 
 _UNTIL_START: Final = ("start:", "batch:")
@@ -328,9 +330,11 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
     # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
     stalls = 0 if in_flight or past.progressed else run.stalls + died
+    marks = len(in_flight) + len(past.reopen) + 1
     after = run._replace(
         state="running",
         fence=run.fence + 1,
+        leased_seq=past.last_seq + marks,
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
@@ -343,9 +347,18 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     )
     entries = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
     entries += [_reopened(e, after.fence, now) for e in past.reopen]
-    entries.append(_mark(after, "claimed", now, codec.encode(owner)))
-    after = after._replace(leased_seq=past.last_seq + len(entries))
-    return Change(run.no, run.fence, tuple(entries), begun, after=after, before=run)
+    text, crc = _text_of(owner)
+    entries.append(
+        Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now)
+    )
+    return Change(run.no, run.fence, tuple(entries), begun, (), after, run)
+
+
+@lru_cache(maxsize=8)
+def _text_of(owner: str) -> tuple[str, int]:
+    """The same for every run that a process claims."""
+    text = codec.encode(owner)
+    return text, codec.checksum(text)
 
 
 def _reopened(entry: Entry, fence: int, now: float) -> Entry:

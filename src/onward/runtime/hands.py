@@ -37,6 +37,11 @@ class Hands:
             self._threads.append(thread)
         thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How much work no thread has begun yet."""
+        return self._work.qsize()
+
     def _serve(self) -> None:
         while True:
             self._idle += 1  # a hint: how many threads are started, no more

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from onward.core import codec, limits
-from onward.core.decide import Raised, Released
-from onward.core.errors import StepCrashed, Suspended
+from onward.core.decide import Raised, Released, Returned
+from onward.core.errors import NotRecordable, StepCrashed, Suspended
 from onward.core.keys import WHOLE
-from onward.core.model import Begun
+from onward.core.model import Begun, Change
 from onward.core.retry import Policy, delay_s
 from onward.runtime.effects import Flow, Now, Outcome, Wait
-from onward.runtime.outcomes import crash_error, culprits
+from onward.runtime.outcomes import crash_error, culprits, payload
 from onward.runtime.session import Session
 
 
@@ -57,6 +57,27 @@ class Served(Session):
             # Its workers died and left no trace of what they were at: should this one die too, it is known where.
             yield from self.start_certainly(past or Begun(WHOLE, "mark", self.run.name))
         return (yield from super().whole(fn, args, kwargs))
+
+    # -- the straight way: a run that nothing is in the way of needs no flow ----------------------------------
+
+    def begins_straight(self) -> bool:
+        """Whether its function can be called at once: nothing is to be looked at or written before."""
+        return not self.run_stalls and not self.begun and not self.hindered()
+
+    def returned_straight(self, outcome: Outcome) -> Change | None:
+        """The change that records what its function returned; None if it did not, or something is in the way."""
+        if (
+            outcome.error is not None
+            or self.unwinding is not None
+            or self.halting is not None
+            or self.output is not None
+        ):
+            return None
+        try:
+            text = payload(outcome.value, None)
+        except NotRecordable:
+            return None
+        return self.closing(Returned(text), outcome.ended_at)
 
     @property
     def is_suspect(self) -> bool:

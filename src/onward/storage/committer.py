@@ -105,6 +105,11 @@ class Committer:
         """Block until the claim is answered and its leases are durable; what waits rides in the same transaction."""
         return cast("Claimed", self._commit((claim,))[0])
 
+    def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
+        """Block until the changes are durable, and the leases of a claim that sees what they have freed."""
+        *answers, claimed = self._commit((*changes, claim))
+        return cast("list[Answer]", answers), cast("Claimed", claimed)
+
     def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
         """Block until the items have arrived, durably."""
         return cast("list[Arrived | Refused]", self._commit(arrivals))

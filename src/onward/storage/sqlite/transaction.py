@@ -6,6 +6,7 @@ that ends within the same batch never reaches the disk. If that fails on a chang
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -124,7 +125,7 @@ class Transaction:
         """Write what was collected, or raise Clash."""
         if self._entries:
             try:
-                self._connection.executemany(self._sql["add_entry"], self._entries)
+                self._insert("add_entry", self._entries)
             except apsw.ConstraintError as problem:
                 raise _clash(
                     problem, guards.recorded(", ".join(str(row[2]) for row in self._entries))
@@ -207,20 +208,22 @@ class Transaction:
 
     def lease(self, changes: Sequence[Change]) -> None:
         """Write claims: a few columns of each run, and its mark, by one call each."""
-        rows: list[Row] = []
+        rows: dict[Row, list[int]] = {}
         for change in changes:
             run, no = change.after, change.run_no
             assert run is not None, "a claim writes the run's row"
-            rows.append((
-                no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
+            row = (
+                run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
                 run.leased_seq, run.error, run.single, run.updated_at,
-            ))  # fmt: skip
+            )  # fmt: skip
+            rows.setdefault(row, []).append(no)
             seq = run.leased_seq - len(change.entries)
             for entry in change.entries:
                 seq += 1
                 self._entries.append((no, seq, *entry[:11]))
             self.left[no] = guards.written(run, seq)
-        self._connection.executemany(self._sql["lease"], rows)
+        for row, numbers in rows.items():
+            self._execute(self._sql["lease"], (json.dumps(numbers), *row))
 
     def _row(self, no: int, change: Change, guard: Guard, seq: int) -> Guard:
         """Write what the change does to the run's row, which for most changes is nothing."""
