@@ -204,12 +204,15 @@ def _mark(run: Run, event: str, now: float, value: str | None = None) -> Entry:
     return Entry(f"run/{event}", "mark", "mark", event, None, value, crc, 1, run.fence, None, now)
 
 
+_GRANTS: Final[dict[Event, str]] = {"paused": "pause", "cancelled": "cancel"}
+
+
 def _end(run: Run, event: Event, now: float, value: str | None, **fields: Any) -> Change:
     state = transition(run.state, event)
     assert state is not None, f"{event} cannot happen to a {run.state} run"
     mark = _mark(run, event, now, value)
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
-    granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
+    granted = _GRANTS.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
     single = run.single if state not in ENDED else freed(run.single, "end")
     after = run._replace(
@@ -326,8 +329,7 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
     died = run.state == "running" and not past.ended_alive
     in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
-    alone = len(in_flight) == 1
-    begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
+    begun = _suspected(in_flight) if in_flight else ()
     # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
     stalls = 0 if in_flight or past.progressed else run.stalls + died
     marks = len(in_flight) + len(past.reopen) + 1
@@ -345,13 +347,20 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         stalls=stalls,
         updated_at=now,
     )
-    entries = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
-    entries += [_reopened(e, after.fence, now) for e in past.reopen]
     text, crc = _text_of(owner)
-    entries.append(
-        Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now)
+    entries: tuple[Entry, ...] = (
+        Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now),
     )
-    return Change(run.no, run.fence, tuple(entries), begun, (), after, run)
+    if marks > 1:  # of a run that is claimed for the first time there is nothing else to say
+        crashed = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
+        entries = (*crashed, *(_reopened(e, after.fence, now) for e in past.reopen), *entries)
+    return Change(run.no, run.fence, entries, begun, (), after, run)
+
+
+def _suspected(in_flight: Sequence[Begun]) -> tuple[Begun, ...]:
+    if len(in_flight) == 1:
+        return tuple(b._replace(crashes=b.crashes + 1) for b in in_flight)
+    return tuple(b._replace(suspect=True) for b in in_flight)
 
 
 @lru_cache(maxsize=8)

@@ -163,7 +163,9 @@ class Worker:
             self._begin(run, lambda run=run, seq=last_seq: engine.adopt(run, seq, safe_until))  # type: ignore[misc]
 
     def _room(self, ending: int = 0) -> int:
-        ahead = min(int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6)), limits.CLAIM_RUNS)
+        ahead = min(
+            int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6)), limits.CLAIM_RUNS
+        )
         in_hand = len(self._held) - len(self._endings) - ending
         free = self._concurrency + ahead - in_hand
         # Not one by one as each ends: a claim costs a commit.

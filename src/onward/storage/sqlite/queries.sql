@@ -25,10 +25,10 @@ SELECT fence, request, owner, lease_until, state,
 FROM run WHERE no = ?1
 
 -- name: guards
--- The same for many runs at once, each with its number before it.
+-- The same for many runs at once (?1: their numbers as a JSON array), each with its number before it.
 SELECT no, fence, request, owner, lease_until, state,
-    coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1)
-FROM run WHERE no = ?1
+    coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+FROM run WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: add_entry
 INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
@@ -450,8 +450,12 @@ GROUP BY queue, name
 INSERT OR IGNORE INTO waiter (awaited, run)
 SELECT ?1, ?2 FROM run WHERE id = ?1 AND state NOT IN ('done', 'failed', 'cancelled')
 
+-- name: is_awaited
+SELECT EXISTS (SELECT 1 FROM waiter)
+
 -- name: end_waiters
-DELETE FROM waiter WHERE awaited = ? RETURNING run
+-- ?1: ids of runs that have ended, as a JSON array.
+DELETE FROM waiter WHERE awaited IN (SELECT value FROM json_each(?1)) RETURNING run
 
 -- name: drop_waiters
 DELETE FROM waiter WHERE run = ?

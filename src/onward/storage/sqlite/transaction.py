@@ -62,6 +62,7 @@ class Transaction:
         self.found: dict[int, Guard] = {}  # as stored when first seen
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []
+        self._rows: list[Run] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
         self._queues: set[str] = set()  # that are known to be there
 
@@ -69,7 +70,7 @@ class Transaction:
         """Read the guards of all runs that the changes are for: in one call, at a third of what one call each costs."""
         numbers = {order.run_no for order in orders if type(order) is Change}
         if len(numbers) > 1:
-            rows = self._connection.executemany(self._sql["guards"], [(no,) for no in numbers])
+            rows = self._execute(self._sql["guards"], (json.dumps(list(numbers)),))
             self.found.update((row[0], Guard._make(row[1:])) for row in rows)
             self.left.update(self.found)
 
@@ -91,6 +92,7 @@ class Transaction:
         """Apply a change, claim runs, or put an item into one."""
         if type(order) is Change:
             return self.apply(order)
+        self._write_rows()  # it sees what stands before it
         shelf = Shelf(self._connection, self._sql, self)
         if type(order) is Claim:
             return claims.claim(shelf, order, self._now())
@@ -123,6 +125,7 @@ class Transaction:
 
     def flush(self) -> None:
         """Write what was collected, or raise Clash."""
+        self._write_rows()
         if self._entries:
             try:
                 self._insert("add_entry", self._entries)
@@ -155,6 +158,7 @@ class Transaction:
     def _create(self, change: Change) -> tuple[int, Guard | Refused]:
         run = change.after
         assert run is not None, "a change that creates a run says what run"
+        self._write_rows()  # perhaps they make room for it
         try:
             self._execute(self._sql["add_run"], run[:-1])
         except apsw.ConstraintError as problem:
@@ -168,6 +172,7 @@ class Transaction:
         """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
         if len(new) == 1:
             return [self.apply(new[0])]
+        self._write_rows()
         last: int = next(self._execute(self._sql["last_number"]))[0]
         runs = [change.after for change in new if change.after is not None]
         assert len(runs) == len(new), "a change that creates a run says what run"
@@ -229,31 +234,41 @@ class Transaction:
         """Write what the change does to the run's row, which for most changes is nothing."""
         if change.after is not None and not change.create:
             run = guards.kept(change, change.after, guard)
-            try:
-                self._execute(self._sql["set_run"], _mutable(run, no))
-            except apsw.ConstraintError as problem:
-                raise _clash(problem, guards.exists(run)) from problem
+            self._rows.append(run._replace(no=no) if run.no != no else run)
             guard = guards.written(run, seq)
-            if run.state in ENDED:
-                self._wake_waiters(run)
         elif seq != guard.seq:
             guard = Guard(guard.fence, guard.request, guard.owner, guard.lease_until, guard.state, seq)
         if change.progress is not None:
+            self._write_rows()
             done, total, counted = change.progress
             self._execute(self._sql["set_progress"], (done, total, counted, no))
         return guard
 
+    def _write_rows(self) -> None:
+        """Write the rows of runs that were collected, in their order, and wake who waits for one of them."""
+        rows = self._rows
+        if not rows:
+            return
+        self._rows = []
+        try:
+            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))
+        except (
+            apsw.ConstraintError
+        ) as problem:  # of several it is told which one when they are repeated alone
+            raise _clash(problem, guards.exists(rows[-1])) from problem
+        ended = [run.id for run in rows if run.state in ENDED]
+        if ended and next(self._execute(self._sql["is_awaited"]))[0]:
+            for (no,) in self._execute(self._sql["end_waiters"], (json.dumps(ended),)).fetchall():
+                self._execute(self._sql["wake"], (no, self._now()))
+
     # -- runs that wait for others ------------------------------------------------------------------------
 
     def _wait(self, no: int, change: Change) -> None:
+        self._write_rows()
         for awaited in change.awaits:
             self._execute(self._sql["add_waiter"], (awaited, no))
             if self._connection.changes() == 0:  # it has ended
                 self._execute(self._sql["wake"], (no, self._now()))
-
-    def _wake_waiters(self, run: Run) -> None:
-        for (no,) in self._execute(self._sql["end_waiters"], (run.id,)).fetchall():
-            self._execute(self._sql["wake"], (no, self._now()))
 
     # -- units in flight ----------------------------------------------------------------------------------
 
@@ -292,7 +307,8 @@ class Straight:
         if len(self._last) > self._RUNS:
             self._last.clear()
         for no, guard in left.items():
-            self._last[no] = guard.fence, guard.seq
+            if guard.state == "running":  # nobody writes to the others in a hurry
+                self._last[no] = guard.fence, guard.seq
 
     def forget(self) -> None:
         """Something went wrong: what is stored must be read again."""
@@ -389,9 +405,9 @@ def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:
     return Clash(refused) if getattr(problem, "extendedresult", 0) in _UNIQUE else problem
 
 
-def _mutable(run: Run, no: int) -> Row:
+def _mutable(run: Run) -> Row:
     return (
         run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
         run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at,
-        run.priority, run.single, run.tags, run.attempt, no,
+        run.priority, run.single, run.tags, run.attempt, run.no,
     )  # fmt: skip
