@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onward.api.loop import each
     from onward.api.mapping import map
     from onward.api.numbered import numbered
+    from onward.api.queue import Queue
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
     from onward.api.sinks.tables import Csv, csv
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     )
     from onward.api.wait import where as current
     from onward.api.window import Failure
-    from onward.api.workflow import Workflow, workflow
+    from onward.api.workflow import Workflow
+    from onward.api.workflows import workflow
     from onward.core.codec_files import File
     from onward.core.errors import (
         AlreadyRunning,
@@ -80,6 +82,7 @@ __all__ = [
     "NotRecordable",
     "OnwardError",
     "Parquet",
+    "Queue",
     "RunCancelled",
     "RunConflict",
     "RunError",
@@ -137,6 +140,7 @@ _HOMES = {
     "api.loop": ("each",),
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
+    "api.queue": ("Queue",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
     "api.sinks.tables": ("Csv", "csv"),
@@ -154,7 +158,8 @@ _HOMES = {
         "uuid4",
     ),
     "api.window": ("Failure",),
-    "api.workflow": ("Workflow", "workflow"),
+    "api.workflow": ("Workflow",),
+    "api.workflows": ("workflow",),
     "core.codec_files": ("File",),
     "core.errors": (
         "AlreadyRunning",

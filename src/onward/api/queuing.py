@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -133,6 +134,25 @@ class Queuing:
 def identity_of(name: str, run_id: str, *, has_own_id: bool) -> str:
     """What a queued run is recognised by: an id that was given is the same run wherever it is asked for."""
     return f"workflow:{name}:id:{run_id}" if has_own_id else f"queued:{run_id}"
+
+
+def filled(template: str, names: Mapping[str, Any], workflow: str) -> str:
+    """The template with what its names stand for; raises UsageError for one that stands for nothing."""
+    try:
+        return string.Formatter().vformat(template, (), names)
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"{template[:200]!r} names something that is not an argument of {workflow}: {error}; nothing was started"
+        ) from None
+
+
+def checked_id(run_id: str) -> str:
+    """`run_id`, if it can be the id of a run."""
+    if not 0 < len(run_id) <= limits.NAME_CHARS or not run_id.isprintable() or "/" in run_id:
+        raise UsageError(
+            f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}"
+        )
+    return run_id
 
 
 # -- what is given --------------------------------------------------------------------------------------

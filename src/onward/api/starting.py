@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from onward.api import connect
 from onward.api.identity import queued_id, stem_of
@@ -21,6 +21,8 @@ from onward.runtime.current import Here
 from onward.runtime.drive import drive
 from onward.runtime.engine import Engine
 from onward.runtime.session import Unit
+
+T = TypeVar("T")
 
 # -- where it waits -----------------------------------------------------------------------------------
 
@@ -195,7 +197,8 @@ def refuse_in_run() -> None:
         )
 
 
-def in_batches(ones: Iterable[One]) -> Iterator[list[One]]:
+def in_batches(ones: Iterable[T]) -> Iterator[list[T]]:
+    """So many as go into one transaction, as they come."""
     rest = iter(ones)
     while batch := list(islice(rest, limits.START_RUNS)):
         yield batch

@@ -6,7 +6,6 @@ import copy
 import datetime as dt
 import functools
 import inspect
-import string
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
@@ -27,9 +26,9 @@ from onward.api.opening import (
     wanted,
 )
 from onward.api.queue import Queue
-from onward.api.queuing import Queuing, Unique, checked_key
+from onward.api.queuing import Queuing, Unique, checked_id, checked_key, filled
 from onward.api.starting import One, declared_queue, lane_in, started, started_many
-from onward.api.step import Arguments, function_name
+from onward.api.step import Arguments
 from onward.core import codec, limits
 from onward.core.decide import acted
 from onward.core.errors import (
@@ -42,8 +41,8 @@ from onward.core.errors import (
 )
 from onward.core.lazily import Lazily
 from onward.core.model import CLOSED, Refused, Run
-from onward.core.retry import Exceptions, Policy
-from onward.runtime import current, observe, registry
+from onward.core.retry import Policy
+from onward.runtime import current, observe
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
@@ -362,12 +361,7 @@ class Workflow(Generic[P, R]):
 
     def _named_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         assert self._id is not None
-        run_id = self._filled(self._id, args, kwargs)
-        if not 0 < len(run_id) <= limits.NAME_CHARS or not run_id.isprintable() or "/" in run_id:
-            raise UsageError(
-                f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}"
-            )
-        return run_id
+        return checked_id(self._filled(self._id, args, kwargs))
 
     def _filled(self, template: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """An id or a key in which names stand for arguments."""
@@ -375,13 +369,7 @@ class Workflow(Generic[P, R]):
             return template
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        try:
-            return string.Formatter().vformat(template, (), dict(bound.arguments))
-        except (KeyError, IndexError, AttributeError, ValueError) as error:
-            raise UsageError(
-                f"{template[:200]!r} names something that is not an argument of {self.name}: {error}; nothing was "
-                f"started"
-            ) from None
+        return filled(template, bound.arguments, self.name)
 
     def _known(self, engine: Engine, want: Run) -> Run | None:
         """What is already there under this id, if it has ended or cannot be continued."""
@@ -456,67 +444,3 @@ def _say_unused(session: Session) -> None:
         observe.say(
             f"{session.run.name}: {len(unused)} recorded steps were not used by the present code, first `{unused[0]}`"
         )
-
-
-@overload
-def workflow(fn: Callable[P, R], /) -> Workflow[P, R]: ...
-@overload
-def workflow(
-    *,
-    name: str | None = None,
-    max_crashes: int = ...,
-    queue: str | Queue = ...,
-    max_attempts: int = ...,
-    backoff: float = ...,
-    backoff_max: float = ...,
-    retry_on: Exceptions = ...,
-    give_up_on: Exceptions = ...,
-) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
-def workflow(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    max_crashes: int = limits.MAX_CRASHES,
-    queue: str | Queue = "default",
-    max_attempts: int | None = None,
-    backoff: float | None = None,
-    backoff_max: float | None = None,
-    retry_on: Exceptions | None = None,
-    give_up_on: Exceptions | None = None,
-) -> Any:
-    """Make a function a workflow: its steps are recorded, and an interrupted call continues after the last of them.
-
-        @onward.workflow
-        def checkout(order: Order) -> str:
-            receipt = charge(order)
-            onward.sleep(days=3)
-            return ship(order, receipt)
-
-    A call continues the unfinished run of the same name and arguments, and begins a new one otherwise. Code
-    between steps
-    runs again when it continues; it must take time, randomness and data of the world from steps or from `onward.now`,
-    `onward.uuid4`, `onward.rng`. Raises what the function raises.
-
-    Started (`checkout.start(order)`) it waits in `queue` for a worker. If it fails there as a whole it is attempted up
-    to `max_attempts` times, after a back-off (seconds): what failed is executed again, what succeeded is kept. What is
-    not said is left to the queue, if that says it.
-    """
-    attempts = {
-        "max_attempts": max_attempts,
-        "backoff_s": backoff,
-        "backoff_max_s": backoff_max,
-        "retry_on": retry_on,
-        "give_up_on": give_up_on,
-    }
-    said: dict[str, Any] = {field: value for field, value in attempts.items() if value is not None}
-    policy = Policy(max_crashes=max_crashes, **said)
-
-    def make(fn: Callable[..., Any]) -> Workflow[..., Any]:
-        made: Workflow[..., Any] = Workflow(
-            fn, function_name(fn, name, "workflow"), policy, queue, says_attempts=bool(said)
-        )
-        registry.add(made)
-        return made
-
-    return make if fn is None else make(fn)

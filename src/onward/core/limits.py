@@ -59,6 +59,8 @@ QUEUE_RUNS: Final = 1_000_000
 COUNTED: Final = 100_000
 # Most items that one run takes, and how many characters they may have together: one transaction freezes them.
 BATCHED: Final = 10_000
+# How long the first item of such a run waits for others, if nothing is said.
+BATCH_S: Final = 1.0
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 
