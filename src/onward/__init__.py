@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onward.api.mapping import map
     from onward.api.numbered import numbered
     from onward.api.queue import Queue
+    from onward.api.schedule import schedule
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
     from onward.api.sinks.tables import Csv, csv
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         RunStuck,
+        ScheduleNotFound,
         StepCrashed,
         StepFailed,
         StepTimeout,
@@ -89,6 +91,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunStuck",
+    "ScheduleNotFound",
     "Step",
     "StepCrashed",
     "StepFailed",
@@ -116,6 +119,7 @@ __all__ = [
     "parquet",
     "progress",
     "rng",
+    "schedule",
     "sleep",
     "sleep_until",
     "step",
@@ -141,6 +145,7 @@ _HOMES = {
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
     "api.queue": ("Queue",),
+    "api.schedule": ("schedule",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
     "api.sinks.tables": ("Csv", "csv"),
@@ -176,6 +181,7 @@ _HOMES = {
         "RunFailed",
         "RunNotFound",
         "RunStuck",
+        "ScheduleNotFound",
         "StepCrashed",
         "StepFailed",
         "StepTimeout",

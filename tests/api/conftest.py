@@ -10,6 +10,7 @@ import pytest
 import onward
 from api import steps
 from onward.api import connect, endings, identity, opening
+from onward.runtime import registry
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(identity, "_sites", {})
     monkeypatch.setattr(opening, "_freshened", set())
     monkeypatch.setattr(endings, "_left", [])
+    monkeypatch.setattr(registry, "_jobs", dict(registry._jobs))  # what a test defines is its own
     steps.calls.clear()
     path = tmp_path / "journal.db"
     onward.connect(path, durability="process")

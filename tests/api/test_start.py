@@ -379,21 +379,6 @@ def test_a_run_that_fails_for_good_is_a_dead_letter_until_it_is_retried() -> Non
     assert calls == ["once", "mendable", "mendable"]
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_what_ends_a_program_does_not_end_a_worker(error: BaseException) -> None:
-    @onward.workflow(name="leaving")
-    def leaving() -> None:
-        if not calls:
-            calls.append("left")
-            raise error
-
-    run = leaving.start()
-    other = job.start("a")
-    burst(concurrency=1)
-    assert other.result(5) == "A"
-    assert run.result(5) is None  # given back, and executed again
-
-
 # -- acts ---------------------------------------------------------------------------------------------
 
 

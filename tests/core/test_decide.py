@@ -40,6 +40,7 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 TABLE: dict[RunState, dict[str, RunState]] = {
     "pending": {"claimed": "running", "paused": "paused", "cancelled": "cancelled", "reset": "pending"},
     "running": {
+        "orphaned": "waiting",
         "claimed": "running",
         "returned": "done",
         "raised": "failed",

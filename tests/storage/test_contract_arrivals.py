@@ -122,6 +122,7 @@ def test_a_paused_run_still_takes_items(store: Store, clock: Clock) -> None:
     resumed = acted(run, "resumed", by="me", now=1_002.0)
     assert resumed is not None
     store.commit([resumed])
+    clock.at = 1_005.0
     assert [items(run) for run in claim(store)] == [["a", "b"]]
 
 

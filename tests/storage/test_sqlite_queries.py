@@ -11,8 +11,9 @@ from onward.storage.queries import load
 from onward.storage.sqlite.store import SqliteStore
 
 _SQL = load("onward.storage.sqlite")
-# These read everything: `onward doctor` does, the owners are as many as there are processes, queues are few, and the
-# index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up to a bound.
+# These read everything: `onward doctor` does, the owners are as many as there are processes, queues and schedules are
+# few, and the index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up
+# to a bound.
 _READ_ALL = {
     "misnumbered",
     "done_twice",
@@ -20,10 +21,12 @@ _READ_ALL = {
     "odd_leases",
     "idle_owners",
     "queues",
+    "schedules",
     "holders",
     "workers",
     "waiting_names",
     "is_empty",
+    "is_awaited",  # whether it has a row
     "last_number",  # of the one table that numbers its rows
     "integrity",
     "strays",

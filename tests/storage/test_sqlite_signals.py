@@ -49,7 +49,8 @@ def test_a_signal_at_any_line_of_a_write_keeps_nobody_out(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     mine = SqliteStore(tmp_path / "journal.db", durability="process")
     other = SqliteStore(tmp_path / "journal.db", durability="process")
-    (made,) = mine.commit([Change(0, 0, after=Run("r", "workflow", "n", "i"), create=True)])
+    run = Run("r", "workflow", "n", "i", state="running", owner="me", lease_until=1.0)
+    (made,) = mine.commit([Change(0, 0, after=run, create=True)])
     at = struck = 0
     try:
         while True:

@@ -2,7 +2,7 @@
 
 import json
 import os
-import subprocess
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +46,9 @@ def test_a_restored_copy_continues_by_the_command_that_was_printed(
     assert "1 run is unfinished in it: restored, they continue from here" in result.stderr
     assert programs.run("job.py").returncode == 0
     (programs.folder / "done.txt").unlink()
-    command = result.stderr.rpartition("with: ")[2]
-    subprocess.run(["sh", "-ec", command], check=True, cwd=programs.folder)
+    command = shlex.split(result.stderr.rpartition("with: ")[2])
+    assert command == ["onward", "restore", "a copy.db"]
+    assert programs.onward(*command[1:]).returncode == 0
     assert programs.run("job.py").returncode == 0
     assert programs.lines("done.txt") == list("def"), (
         "what came after the copy is done again, the rest is not"

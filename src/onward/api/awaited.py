@@ -14,6 +14,7 @@ from onward.core.lazily import Lazily
 from onward.runtime import current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive_async
+from onward.runtime.session import Fork
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,12 +83,15 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
             raise UsageError("onward.aio.gather takes awaitables: await onward.aio.gather(f(1), f(2))")
     place = current.here()
     unit = None if place is None else place.scope.next("gather")
-    if place is not None:
-        place.session.take_turns()
+    if not branches:
+        return []
+    fork = Fork() if place is None else place.session.fork(len(branches))
     tasks = [
         asyncio.ensure_future(_in_branch(place, unit, number, branch))
         for number, branch in enumerate(branches)
     ]
+    for task in tasks:  # also of one that is cancelled before it begins
+        task.add_done_callback(lambda _: fork.ended())
     try:
         results = await asyncio.gather(*tasks, return_exceptions=True)
     except BaseException:
@@ -95,9 +99,7 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    finally:
-        if place is not None:
-            place.session.joined()
+    fork.join()
     for result in results:
         if isinstance(result, BaseException):
             raise result

@@ -89,6 +89,8 @@ class Timeout:
             self._pending = _recorded(session, place.scope.prefix, begun.seq, upto)
         self._limit = asyncio.timeout(None)
         await self._limit.__aenter__()
+        if self._ended is not False:
+            session.deadlines.append(self._deadline)
         place.scope = _Fenced(self, place.scope)
         self._seen_at = asyncio.get_running_loop().time()
         self._look()
@@ -149,6 +151,8 @@ class Timeout:
             await self._limit.__aexit__(kind, error, tb)
             return
         self._place.scope = self._scope
+        if self._deadline in self._place.session.deadlines:
+            self._place.session.deadlines.remove(self._deadline)
         if self._timer is not None:
             self._timer.cancel()
         over = await self._is_over(kind, error, tb)

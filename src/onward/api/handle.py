@@ -70,9 +70,9 @@ class Handle(Generic[R]):
         place = current.here()
         if place is not None and not place.inside_step:
             key = place.scope.next("result")
-            return cast(
-                "R", drive(await_run(place.session, key, self.id, timeout), connect.engine(), place.session)
-            )
+            engine = connect.engine()
+            flow = await_run(place.session, key, self.id, timeout, place=engine.store.place)
+            return cast("R", drive(flow, engine, place.session))
         engine = connect.engine()
         looks = self._looks(engine, timeout)
         try:
@@ -86,8 +86,9 @@ class Handle(Generic[R]):
         place = current.here()
         if place is not None and not place.inside_step:
             key = place.scope.next("result")
-            flow = await_run(place.session, key, self.id, timeout)
-            return cast("R", await drive_async(flow, connect.engine(), place.session))
+            engine = connect.engine()
+            flow = await_run(place.session, key, self.id, timeout, place=engine.store.place)
+            return cast("R", await drive_async(flow, engine, place.session))
         looks = self._looks(connect.engine(), timeout)
         try:
             while True:

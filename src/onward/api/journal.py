@@ -18,6 +18,7 @@ from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
 from onward.api.overview import Acted, NoJournal, Overview, actor
+from onward.api.schedules import Schedules
 from onward.core import keys, limits
 from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
 from onward.core.errors import (
@@ -80,6 +81,14 @@ class Journal:
     def store(self) -> Store:
         """The store behind it: for what concerns whole runs, see `transfer`, `retention` and `renaming`."""
         return self._store
+
+    @property
+    def schedules(self) -> Schedules:
+        """Its schedules: look at them and act on them.
+
+        journal.schedules.pause("nightly")
+        """
+        return Schedules(self._engine)
 
     def close(self) -> None:
         """Close the journal; `with onward.Journal() as journal:` does it at the end."""

@@ -19,7 +19,7 @@ from onward.core.texts import plain
 from onward.runtime import current, registry
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
-from onward.runtime.engine import Engine
+from onward.runtime.engine import Engine, was_moved
 from onward.runtime.session import Unit
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ def submit(engine: Engine, run: Run, queuing: Queuing, *, has_id: bool = True, r
         answer = engine.committer.commit(submitted(run, now=now))[0]
         if not isinstance(answer, Refused):
             return run._replace(no=answer.run_no)
+        if answer.reason == "moved":
+            raise was_moved(engine.store)
         if answer.reason != "exists":
             raise UsageError(f"`{run.name}` was not started: {answer.detail}")
         same = engine.store.run(run.id)

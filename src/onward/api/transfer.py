@@ -63,12 +63,18 @@ class Imported(NamedTuple):
 
 
 def write(
-    journal: Journal, run_ids: Sequence[str], target: Callable[[bytes], object], *, move: bool = False
+    journal: Journal,
+    run_ids: Sequence[str],
+    target: Callable[[bytes], object],
+    *,
+    move: bool = False,
+    keeps_ground: bool = False,
 ) -> list[Run]:
     """Write these runs, as lines given to `target`, and return them as they stood.
 
     With `move` unfinished runs are closed here before anything of them is written. If writing then fails, the same
-    call writes them again. Raises AlreadyRunning for a run that is to be moved while a process executes it.
+    call writes them again. With `keeps_ground` they stay at home in the folder
+    that they belong to. Raises AlreadyRunning for a run that is to be moved while a process executes it.
     """
     runs = list({run.id: run for run in (journal.get(run_id).run for run_id in run_ids)}.values())
     if move:
@@ -82,7 +88,7 @@ def write(
         target(line)
 
     put({_PROGRAM: "export", "format": FORMAT, "created_at": journal.now(), "runs": len(runs)})
-    found = [_write_run(journal, run, put, move=move) for run in runs]
+    found = [_write_run(journal, run, put, move=move, keeps_ground=keeps_ground) for run in runs]
     target(line_of({"end": len(runs), "sha256": seal.hexdigest()}))
     return found
 
@@ -105,20 +111,28 @@ def _closed_here(journal: Journal, run: Run) -> Run:
     return journal.get(run.id).run
 
 
-def _write_run(journal: Journal, run: Run, put: Callable[[dict[str, Any]], None], *, move: bool) -> Run:
+def _write_run(
+    journal: Journal, run: Run, put: Callable[[dict[str, Any]], None], *, move: bool, keeps_ground: bool
+) -> Run:
     store = journal.store
     upto = store.last_seq(run.no)
     open_ = _before_closing(journal, run, upto)
     if open_ is not None:
         run, upto = open_, upto - 1
     units = store.begun(run.no)
-    head = run._replace(identity=keys.grounded(run.identity, ""))  # it belongs to the folder that imports it
+    # It belongs to the folder that imports it.
+    head = run if keeps_ground else run._replace(identity=keys.grounded(run.identity, ""))
     put(head_document(Head(head, moved=move and open_ is not None, entries=upto + 1, begun=len(units))))
     for begun in units:
         put(begun_document(begun))
     for entry in stored_entries(journal, run, upto):
         put(entry_document(entry))
     return run
+
+
+def before_closing(journal: Journal, run: Run) -> Run | None:
+    """As it stood before it was closed only because it goes on elsewhere; None if it was not."""
+    return _before_closing(journal, run, journal.store.last_seq(run.no))
 
 
 def _before_closing(journal: Journal, run: Run, upto: int) -> Run | None:
@@ -134,7 +148,9 @@ def _before_closing(journal: Journal, run: Run, upto: int) -> Run | None:
         return None
     if not isinstance(value, dict) or value.get("from") not in get_args(RunState):
         return None
-    return run._replace(state=value["from"], fence=run.fence - 1)
+    single = value.get("single")
+    single = single if isinstance(single, str) else run.single
+    return run._replace(state=value["from"], fence=run.fence - 1, single=single)
 
 
 def stored_entries(journal: Journal, run: Run, upto: int) -> Iterator[Entry]:
@@ -149,7 +165,9 @@ def stored_entries(journal: Journal, run: Run, upto: int) -> Iterator[Entry]:
 # -- in ---------------------------------------------------------------------------------------------
 
 
-def read(journal: Journal, source: IO[bytes], *, take_over: bool = False) -> list[Imported]:
+def read(
+    journal: Journal, source: IO[bytes], *, take_over: bool = False, keeps_ground: bool = False
+) -> list[Imported]:
     """Import every run of a file, or none: the whole file is checked before anything is written.
 
     Runs that are here already are left as they are, so that importing twice is harmless. With `take_over` the
@@ -158,7 +176,9 @@ def read(journal: Journal, source: IO[bytes], *, take_over: bool = False) -> lis
     """
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
         folder = ground.of_person(journal.place)
-        heads = [(at, _grounded(head, folder)) for at, head in _checked(source, file)]
+        heads = [
+            (at, head if keeps_ground else _grounded(head, folder)) for at, head in _checked(source, file)
+        ]
         plans = [_plan(journal, file, at, head, take_over=take_over) for at, head in heads]
         done = []
         for (at, head), (add, instead_of) in zip(heads, plans, strict=True):
@@ -310,7 +330,7 @@ def _land(
     journal: Journal, file: IO[bytes], at: _At, head: Head, instead_of: Run | None, *, take_over: bool
 ) -> Fate:
     begun, entries = _rows(file, at, head)
-    run, fate = head.run._replace(owner=None, lease_until=None, request=None, no=0), Fate.NEW
+    run, fate = _arriving(journal, head.run), Fate.NEW
     if run.state not in CLOSED and not head.moved and not take_over:
         fate = Fate.CLOSED
         change = carried(run, by=f"{actor()} (import of a copy)", now=journal.now())
@@ -321,6 +341,14 @@ def _land(
     if not isinstance(answer, Applied):
         raise RunConflict(run.id, f"run {plain(run.id)} cannot be imported: {answer.detail}")
     return fate
+
+
+def _arriving(journal: Journal, run: Run) -> Run:
+    """The run as it begins here. Whom it waited for is not known here: it is due at once, and looks."""
+    wake_at = run.wake_at
+    if not run.direct and run.state == "waiting" and wake_at is None:
+        wake_at = journal.now()
+    return run._replace(owner=None, lease_until=None, request=None, no=0, wake_at=wake_at)
 
 
 def _followed(entries: Iterator[Entry], more: Sequence[Entry]) -> Iterator[Entry]:

@@ -16,9 +16,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 from onward.api import connect
 from onward.core.errors import BlockingCall, UsageError
 from onward.core.model import Progress
+from onward.core.schedules import origin
 from onward.runtime import beats, current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
+from onward.runtime.session import Fork
 
 T = TypeVar("T")
 
@@ -143,29 +145,31 @@ def gather(*branches: Callable[[], T]) -> list[T]:
     if not branches:
         return []
     unit = None if place is None else place.scope.next("gather")
-    if place is not None:
-        place.session.take_turns()
-    try:
-        with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
-            futures = [
-                pool.submit(_in_branch(place, unit, number, branch)) for number, branch in enumerate(branches)
-            ]
-    finally:
-        if place is not None:
-            place.session.joined()
+    fork = Fork() if place is None else place.session.fork(len(branches))
+    with ThreadPoolExecutor(len(branches), thread_name_prefix="onward-gather") as pool:
+        futures = [
+            pool.submit(_in_branch(place, unit, number, branch, fork))
+            for number, branch in enumerate(branches)
+        ]
+    fork.join()
     return [future.result() for future in futures]
 
 
-def _in_branch(place: Here | None, unit: str | None, number: int, branch: Callable[[], T]) -> Callable[[], T]:
+def _in_branch(
+    place: Here | None, unit: str | None, number: int, branch: Callable[[], T], fork: Fork
+) -> Callable[[], T]:
     if place is None or unit is None:
         return branch
     inner = branch_place(place, unit, number)
     context = contextvars.copy_context()
 
     def run() -> T:
-        inner.own()
-        current.set_here(inner)
-        return branch()
+        try:
+            inner.own()
+            current.set_here(inner)
+            return branch()
+        finally:
+            fork.ended()
 
     return lambda: context.run(run)
 
@@ -186,6 +190,9 @@ class Current(NamedTuple):
     key: str  # of the innermost step or item; empty in a workflow's own body
     attempt: int
     heartbeat: Any = None  # the details of its latest heartbeat, also of an earlier attempt
+    scheduled_at: dt.datetime | None = (
+        None  # of a run that a schedule started: the time it stands for, in UTC
+    )
 
 
 def where() -> Current | None:
@@ -201,7 +208,10 @@ def where() -> Current | None:
     if place is None:
         return None
     heartbeat = beats.latest(place) if place.session.beats else None
-    return Current(place.session.run.id, place.session.run.name, place.key, place.attempt, heartbeat)
+    run = place.session.run
+    started = origin(run.identity)
+    scheduled_at = None if started is None else dt.datetime.fromtimestamp(started[1], dt.UTC)
+    return Current(run.id, run.name, place.key, place.attempt, heartbeat, scheduled_at)
 
 
 def idempotency_key() -> str:

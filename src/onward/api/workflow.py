@@ -235,6 +235,29 @@ class Workflow(Generic[P, R]):
             for item in items:
                 yield self._one((item,), {})
 
+    def scheduled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+        """The run that a schedule starts, but for its id; raises UsageError for what a schedule cannot start.
+
+        Opens no journal: schedules are defined where workflows are.
+        """
+        asked = self._queuing
+        if self._id is not None or asked.key is not None or asked.delay_s is not None or asked.at is not None:
+            raise UsageError(
+                f"a schedule gives the runs of `{self.name}` their ids and times, so id=, key=, delay= and at= have no "
+                f"place in its options; nothing was scheduled. What happens while a run goes on is said by overlap="
+            )
+        if self._bound is not _NOTHING:
+            args = (self._bound, *args)
+        try:
+            bound = self._fitting(args, kwargs)
+        except TypeError as error:
+            raise UsageError(
+                f"a schedule cannot call `{self.name}` so: {error}; nothing was scheduled. Give its arguments as "
+                f"onward.schedule(..., args=[...])"
+            ) from None
+        payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
+        return asked.run(self.name, None, payload, now=0.0)
+
     def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
         # A call that does not fit begins none.

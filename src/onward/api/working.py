@@ -100,7 +100,8 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGINT", "SIGHUP"):
                 number = getattr(signal, name, None)
-                if number is not None:
+                # What is ignored stays so: nohup, and a shell's `&`, mean that the program goes on.
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._heard)
         return self
 

@@ -10,7 +10,14 @@ from typing import Any, Final
 
 import click
 
-from onward.core.errors import AlreadyRunning, JournalError, OnwardError, RunNotFound, UsageError
+from onward.core.errors import (
+    AlreadyRunning,
+    JournalError,
+    OnwardError,
+    RunNotFound,
+    ScheduleNotFound,
+    UsageError,
+)
 from onward.core.texts import plain_lines
 
 FINISHED: Final = 0
@@ -76,7 +83,7 @@ def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
     from onward.api.overview import NoJournal  # noqa: PLC0415  (it would make help wait for what opens journals)
 
-    if isinstance(error, (RunNotFound, NoJournal)):
+    if isinstance(error, (RunNotFound, ScheduleNotFound, NoJournal)):
         return NOT_FOUND
     if isinstance(error, (AlreadyRunning, JournalError)):
         return BUSY

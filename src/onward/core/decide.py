@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, assert_never
 
-from onward.core import codec
-from onward.core.keys import SEPARATOR
+from onward.core import codec, limits
+from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import ENDED, Begun, Change, Entry, EntryKind, Progress, Run, RunState
 
 Event = Literal[
@@ -21,6 +21,7 @@ Event = Literal[
     "released",
     "suspended",
     "retried",
+    "orphaned",
     "paused",
     "diverged",
     "doubted",
@@ -38,11 +39,12 @@ TRANSITIONS: Final[dict[Event, tuple[tuple[RunState, ...], RunState]]] = {
     "released": (("running",), "pending"),
     "suspended": (("running",), "waiting"),
     "retried": (("running",), "waiting"),  # it failed as a whole, and will be attempted again
+    "orphaned": (("running",), "waiting"),  # its worker died or lost it: due for any other
     "paused": (("running", "pending", "waiting"), "paused"),
     "diverged": (("running",), "stuck"),
     "doubted": (("running",), "stuck"),  # nobody knows whether an at-most-once step was executed
     "cancelled": (_OPEN, "cancelled"),
-    "resumed": (("paused",), "pending"),
+    "resumed": (("paused",), "pending"),  # or `waiting`, if its time has not come
     "reset": (("pending", "waiting", "paused", "stuck", "failed"), "pending"),
 }
 
@@ -318,21 +320,17 @@ class Past(NamedTuple):
     begun: tuple[Begun, ...] = ()
     reopen: tuple[Entry, ...] = ()  # failed outcomes that are to be executed again
     ended_alive: bool = False  # the previous holder lived on and could not record its end
+    in_turn: bool = False  # of a queued run: no other suspect was executed beside it
 
 
 def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> Change:
-    """The next lease of `run`. Counts the death of the previous holder against what it had in flight.
-
-    A single unit in flight is convicted (one more crash); of several, each becomes a suspect, to be rerun alone. What
-    did not kill the holder, because that lived on, is neither.
-    """
+    """The next lease of `run`. Counts the death of the previous holder as `blamed_for` says."""
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
-    died = run.state == "running" and not past.ended_alive
-    in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
-    begun = _suspected(in_flight) if in_flight else ()
-    # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
-    stalls = 0 if in_flight or past.progressed else run.stalls + died
-    marks = len(in_flight) + len(past.reopen) + 1
+    blame = blamed_for(run, past)
+    marks = len(blame.in_flight) + len(past.reopen) + 1
+    # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen. A worker
+    # that claims a run is nobody's wish that it goes on.
+    request = run.request if run.request == "cancel" or not run.direct else None
     after = run._replace(
         state="running",
         fence=run.fence + 1,
@@ -341,10 +339,9 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         lease_until=now + lease_s,
         wake_at=None,
         single=freed(run.single, "start"),
-        # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen.
-        request="cancel" if run.request == "cancel" else None,
+        request=request,
         error=None,
-        stalls=stalls,
+        stalls=blame.stalls,
         updated_at=now,
     )
     text, crc = _text_of(owner)
@@ -352,15 +349,9 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now),
     )
     if marks > 1:  # of a run that is claimed for the first time there is nothing else to say
-        crashed = [_attempt(b, "crashed", None, b.begun_at, now)._replace(fence=run.fence) for b in in_flight]
+        crashed = [_crashed(b, run, now) for b in blame.in_flight]
         entries = (*crashed, *(_reopened(e, after.fence, now) for e in past.reopen), *entries)
-    return Change(run.no, run.fence, entries, begun, (), after, run)
-
-
-def _suspected(in_flight: Sequence[Begun]) -> tuple[Begun, ...]:
-    if len(in_flight) == 1:
-        return tuple(b._replace(crashes=b.crashes + 1) for b in in_flight)
-    return tuple(b._replace(suspect=True) for b in in_flight)
+    return Change(run.no, run.fence, entries, blame.begun, (), after, run)
 
 
 @lru_cache(maxsize=8)
@@ -368,6 +359,72 @@ def _text_of(owner: str) -> tuple[str, int]:
     """The same for every run that a process claims."""
     text = codec.encode(owner)
     return text, codec.checksum(text)
+
+
+class Blame(NamedTuple):
+    """What the end of a lease that nobody gave back says of what was in flight."""
+
+    in_flight: tuple[Begun, ...]
+    begun: tuple[Begun, ...]  # the same, convicted (one more crash) or suspected
+    stalls: int
+
+
+def blamed_for(run: Run, past: Past) -> Blame:
+    """Who is to blame for the death of a run's holder: only a crash alone convicts.
+
+    Of several units in flight each becomes a suspect, to be rerun alone. What did not kill the holder, because that
+    lived on, is neither. A worker executes many runs, any of which may have killed it: a queued run's unit is
+    convicted only if the run was executed in its turn, see `runtime.worker`.
+    """
+    died = run.state == "running" and not past.ended_alive
+    if not died:  # as nearly all that is claimed
+        return Blame((), (), 0 if past.progressed else run.stalls)
+    in_flight = tuple(b for b in past.begun if b.fence == run.fence)
+    if past.progressed:  # it died in something later than the beginning of the run
+        in_flight = tuple(b for b in in_flight if b.key != WHOLE)
+    alone = len(in_flight) == 1 and (run.direct or past.in_turn)
+    begun = tuple(b._replace(crashes=b.crashes + 1) if alone else b._replace(suspect=True) for b in in_flight)
+    # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
+    before = 0 if past.progressed else run.stalls
+    if run.direct:
+        stalls = 0 if in_flight else before + (not past.progressed)
+    elif in_flight:
+        stalls = before + 1
+    else:
+        # A run whose worker has died begins only after that is durable: without a trace of it, it had not begun again.
+        stalls = max(before, int(not past.progressed))
+    return Blame(in_flight, begun, stalls)
+
+
+def _crashed(begun: Begun, run: Run, now: float) -> Entry:
+    return _attempt(begun, "crashed", None, begun.begun_at, now)._replace(fence=run.fence)
+
+
+def orphaned(run: Run, past: Past, *, now: float) -> Change:
+    """A queued run whose worker has died, or has let its lease run out: any worker may claim it.
+
+    At once, but after its second death in a row a moment later, so that others get on between the deaths. Raises the
+    fence, so that a worker that was thought dead records nothing more.
+    """
+    assert run.state == "running", "only what is leased can lose its worker"
+    blame = blamed_for(run, past)
+    after = run._replace(
+        state="waiting",
+        fence=run.fence + 1,
+        owner=None,
+        lease_until=None,
+        wake_at=now + crash_pause_s(blame.stalls),
+        stalls=blame.stalls,
+        updated_at=now,
+    )
+    entries = [*(_crashed(b, run, now) for b in blame.in_flight), _mark(after, "orphaned", now)]
+    after = after._replace(leased_seq=past.last_seq + len(entries))
+    return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
+
+
+def crash_pause_s(deaths: int) -> float:
+    """How long a queued run waits after so many deaths in a row of the workers that executed it."""
+    return 0.0 if deaths < 2 else float(min(limits.BACKOFF_MAX_S, 2 ** (deaths - 2)))
 
 
 def _reopened(entry: Entry, fence: int, now: float) -> Entry:
@@ -389,9 +446,12 @@ def acted(
     state = transition(run.state, event)
     if state is None:
         return None
+    if event == "resumed" and run.wake_at is not None and run.wake_at > now:
+        state = "waiting"  # its time has not come: it was paused before it, or asleep
     after = run._replace(
         state=state,
         fence=run.fence + 1,
+        wake_at=run.wake_at if state in ("paused", "waiting") else None,
         owner=None,
         lease_until=None,
         request=None,
@@ -408,7 +468,7 @@ def carried(run: Run, *, by: str, now: float) -> Change | None:
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "from": run.state})
+    value = codec.encode({"carried_by": by, "from": run.state, "single": run.single})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 

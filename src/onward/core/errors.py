@@ -5,6 +5,7 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ WrongThread                a step was called where its order could not be recorded
 │  ├─ BlockingCall               a blocking call inside a running event loop
 │  └─ NotRecordable              a value that the journal cannot hold
+├─ ScheduleNotFound              no such schedule
 ├─ RunError                      about one run
 │  ├─ AlreadyRunning             another live process has it
 │  ├─ RunNotFound                no such run
@@ -80,6 +81,15 @@ class NotRecordable(UsageError):
     def __init__(self, where: str, path: str, type_name: str, cure: str) -> None:
         self.where, self.path, self.type_name, self.cure = where, path, type_name, cure
         super().__init__(f"{where}: `{path}` is a `{type_name}`, which cannot be recorded; {cure}")
+
+
+class ScheduleNotFound(OnwardError):
+    """The journal holds no such schedule."""
+
+    def __init__(self, name: str, journal: str, near: str | None = None) -> None:
+        self.name, self.journal = name, journal
+        hint = f"Did you mean `{near}`?" if near else "`onward schedule` lists what there is."
+        super().__init__(f"there is no schedule `{name}` in {journal}; nothing was changed. {hint}")
 
 
 # -- about one run ----------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from onward.core.errors import UsageError
 from onward.core.model import Begun, Entry, EntryKind, EntryState, Run, RunKind, RunState
 
 # The number of this format. A later one may hold what this program does not know, and is refused.
-FORMAT: Final = 1
+# 2: runs of queues.
+FORMAT: Final = 2
 _INT: Final = 2**63
 # A key is the path of scopes that leads to a unit.
 _PATH_CHARS: Final = limits.KEY_CHARS * 2 * limits.SCOPE_DEPTH
@@ -210,6 +211,13 @@ _RUN: Final[Mapping[str, tuple[Check, bool]]] = {
     "counted_seq": (_number, True),
     "created_at": (_time, True),
     "updated_at": (_time, True),
+    "queue": (_text, False),
+    "priority": (_number, False),
+    "lane": (_text, False),
+    "single": (_text, False),
+    "tags": (_text, False),
+    "parent": (_text, False),
+    "attempt": (_count, False),
 }
 _ENTRY: Final[Mapping[str, tuple[Check, bool]]] = {
     "key": (_path, True),

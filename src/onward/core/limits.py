@@ -42,6 +42,14 @@ LOOK_S: Final = 0.01
 # costs a commit, and what is claimed ahead is kept from other workers.
 CLAIM_RUNS: Final = 500
 CLAIM_AHEAD_S: Final = 0.05
+# More than one process ever holds: runs of one owner that are read at once.
+HELD_RUNS: Final = 20_000
+# A queued run whose execution ended by a fault of the engine or of the journal is claimed again no sooner than after
+# this, so that a fault that stays costs no core.
+FAULT_PAUSE_S: Final = 1.0
+# After so many deaths in a row of the workers that executed it a run is executed in its turn, one such run at a time:
+# only a death in its turn counts against it. The first death is of everybody who was there: all of them go on at once.
+SUSPECT_DEATHS: Final = 2
 # Runs that a worker executes at once, if nothing else is said.
 CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
@@ -63,6 +71,25 @@ BATCHED: Final = 10_000
 BATCH_S: Final = 1.0
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
+
+# The shortest and the longest interval of a schedule: what is to begin again sooner loops in its own code.
+EVERY_S: Final = 1
+EVERY_MAX_S: Final = 10 * 366 * 86_400
+# By how much a schedule's starts may be spread.
+JITTER_MAX_S: Final = 86_400.0
+# A start that is later than this was missed: shorter delays are restarts of workers, and cost no schedule its time.
+MISSED_S: Final = 60.0
+# Times of one schedule that are looked at in one go after a pause: more are missed, or taken in the next go.
+CATCH_UP_TIMES: Final = 1_000
+# Times of one schedule that may wait behind a run, and that one backfill may ask for.
+BACKLOG_TIMES: Final = 1_000
+# How often a worker reads the schedules of a journal to which others write all the time.
+SCHEDULES_S: Final = 0.05
+# A worker announces itself every RENEW_S; one that has not done so for this long is silent: it counts as dead for what
+# needs no proof.
+SILENT_S: Final = 3 * RENEW_S
+# How often it looks whether the worker whose definition of a schedule is in force still lives.
+DECLARER_S: Final = 5.0
 
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
 BATCH_CHANGES: Final = 2_000

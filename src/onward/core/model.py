@@ -178,7 +178,7 @@ class Applied(NamedTuple):
 class Refused(NamedTuple):
     """A change of which nothing was written, because its guard did not hold."""
 
-    reason: Literal["fence", "lease", "exists", "missing", "key"]
+    reason: Literal["fence", "lease", "exists", "missing", "key", "moved"]
     detail: str
     run_no: int = 0  # of the change `beside` that was refused; 0 if it was the change itself
 

@@ -73,7 +73,7 @@ class Care:
         if past.crashes >= unit.policy.max_crashes:
             yield from self._give_up(past, "its process died")
         if past.due_at is not None:
-            yield from session.until(past.due_at)
+            yield from session.until(past.due_at, unit.key)
         flow = self._attempts(past)
         return (yield from flow if session.suspects is None else session.in_turn(unit.key, flow))
 
@@ -184,7 +184,7 @@ class Care:
             yield from self._end(past, error, outcome)
         again = past._replace(attempt=past.attempt + 1, due_at=outcome.ended_at + (delay or 0.0), fence=0)
         yield from self._keep(again, Retried(again, _text(error), outcome.begun_at), outcome.ended_at)
-        yield from self._session.until(outcome.ended_at + (delay or 0.0))
+        yield from self._session.until(outcome.ended_at + (delay or 0.0), past.key)
         return again
 
     def _died(self, past: Begun, error: isolate.ProcessDied, outcome: Outcome) -> Flow[Begun]:
@@ -194,7 +194,7 @@ class Care:
         yield from self._keep(again, Died(again, _text(error), outcome.begun_at), outcome.ended_at)
         if again.crashes >= self._unit.policy.max_crashes:
             yield from self._give_up(again, str(error))
-        yield from self._session.until(outcome.ended_at + pause)
+        yield from self._session.until(outcome.ended_at + pause, past.key)
         return again
 
     def _give_up(self, past: Begun, why: str) -> Flow[NoReturn]:
@@ -295,7 +295,7 @@ class Care:
                 past._replace(attempt=past.attempt - 1), error, Outcome(None, None, now, now)
             )
         pause = backoff_s(unit.policy, past.attempt + past.crashes - 1, random=random.random())
-        yield from self._session.until(now + pause)
+        yield from self._session.until(now + pause, past.key)
         return past
 
     def _overdue(self) -> StepTimeout:

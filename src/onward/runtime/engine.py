@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from onward.core import limits
-from onward.core.decide import Past, acted, claimed, may_claim, opened
-from onward.core.errors import JournalBroken, LeaseLost, RunConflict, Stopped
+from onward.core.decide import Past, Released, acted, claimed, decide, may_claim, opened, orphaned
+from onward.core.errors import JournalBroken, JournalError, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
-from onward.core.model import Applied, Begun, Change, Entry, Owner, Run
+from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
 from onward.runtime.served import Served
@@ -66,14 +66,19 @@ class Engine(Leases):
         safe_until, now = self.safe_until(), self.store.now()
         if not may_claim(run, now=now, owner_is_dead=self.is_dead(run)):
             return None
+        past = self._past(run, tuple(reopen(run)))
+        change = claimed(run, past, owner=self.owner, now=now, lease_s=self.lease_s)
+        return self._lease(change, safe_until)
+
+    def _past(self, run: Run, reopen: tuple[Entry, ...] = ()) -> Past:
         # An outcome, if the last lease recorded any, stands among the first entries after its mark.
         later = self.store.entries(run.no, after=run.leased_seq, limit=50)
         progressed = any(e.state in ("done", "failed", "retry") for e in later)
         last_seq = self.store.last_seq(run.no)
-        begun = _innermost(self.store.begun(run.no), run.fence)
-        past = Past(last_seq, progressed, begun, tuple(reopen(run)), ended_alive=self.ended_alive(run))
-        change = claimed(run, past, owner=self.owner, now=now, lease_s=self.lease_s)
-        return self._lease(change, safe_until)
+        begun = [b for b in self.store.begun(run.no) if b.fence == run.fence]
+        in_turn = any(b.key == WHOLE and b.suspect for b in begun)
+        alive = self.ended_alive(run)
+        return Past(last_seq, progressed, _innermost(begun), reopen, ended_alive=alive, in_turn=in_turn)
 
     def _lease(self, change: Change, safe_until: float) -> Session | None:
         assert change.after is not None, "leasing a run writes its row"
@@ -83,6 +88,8 @@ class Engine(Leases):
         try:
             answer = self.committer.commit(change)[0]
             if not isinstance(answer, Applied):
+                if answer.reason == "moved":
+                    raise was_moved(self.store)
                 return None
             return self._hold(self._stored(change.after, answer), answer.seq, safe_until)
         except BaseException:
@@ -107,14 +114,88 @@ class Engine(Leases):
         # An owner registers before its first claim and unregisters when it holds nothing more.
         return self.store.owner(run.owner) is None or self.store.owner_is_dead(run.owner)
 
-    def is_gone(self, owner: str, lease_until: float) -> bool:
+    # -- runs that workers execute --------------------------------------------------------------------------
+
+    def claim_ready(self, names: Sequence[str], queues: Sequence[str], limit: int) -> tuple[Claimed, float]:
+        """Lease up to `limit` queued runs that are ready; and until when, by `clock`, these leases are certain.
+
+        Each is to be adopted or given back. If the answer is lost, what was leased is given back by the keeper.
+        """
+        claimed, safe_until, _ = self.end_and_claim((), names, queues, limit)
+        return claimed, safe_until
+
+    def end_and_claim(
+        self, ended: Sequence[Change], names: Sequence[str], queues: Sequence[str], limit: int
+    ) -> tuple[Claimed, float, list[Answer]]:
+        """As `claim_ready`, in the transaction that writes how other runs have ended; with the answers to that."""
+        safe_until = self.safe_until()
+        claim = Claim(self.owner, self.lease_s, tuple(names), tuple(queues), limit)
+        with self._lock:
+            self._claims += 1
+        try:
+            answers, claimed = self.committer.commit_and_claim(ended, claim)
+            with self._lock:
+                self._ahead.update((run.no, run) for run, _ in claimed.runs)
+            return claimed, safe_until, answers
+        except BaseException:
+            with self._lock:
+                self._in_doubt = True
+                self._wake_keeper()
+            raise
+        finally:
+            with self._lock:
+                self._answered += 1
+
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served:
+        """A session on a queued run that this process has leased by a Claim."""
+        session = self._hold(run, last_seq, safe_until)
+        assert isinstance(session, Served), "only queued runs are claimed in batches"
+        with self._lock:
+            asked = self._ahead.pop(run.no, run).request
+        if asked is not None:
+            self._ask(session, asked)
+        return session
+
+    def give_back(self, runs: Sequence[Run]) -> None:
+        """Runs that were claimed and not adopted are ready for any worker again, as if nothing had been."""
+        now = self.store.now()
+        changes = []
+        for run in runs:
+            change = decide(run, Released("released"), now=now)
+            assert change.after is not None, "the end of a lease is written into the run's row"
+            changes.append(change._replace(after=change.after._replace(stalls=run.stalls)))
+        try:
+            self.committer.commit(*changes)
+        except JournalError:
+            for run in runs:
+                self.owe(run)
+            raise
+        for run in runs:
+            self._ahead.pop(run.no, None)
+
+    def take_over(self) -> int:
+        """Make ready for any worker what dead ones left, and those whose leases are over; how many runs it were."""
+        return sum(
+            self._hand_on(owner)
+            for owner, lease_until in self.store.holders()
+            if owner != self.owner and self._is_gone(owner, lease_until)
+        )
+
+    def _is_gone(self, owner: str, lease_until: float) -> bool:
         """Whether what `owner` holds may be taken over: its death is proven, or a lease of it is over."""
-        if owner == self.owner:
-            return False
         store = self.store
         return lease_until <= store.now() or store.owner(owner) is None or store.owner_is_dead(owner)
 
-    def grant_asleep(self, run_id: str) -> None:
+    def _hand_on(self, owner: str) -> int:
+        now = self.store.now()
+        runs = self.store.runs_held(owner, limit=limits.HELD_RUNS)
+        gone = [run for run in runs if may_claim(run, now=now, owner_is_dead=self.is_dead(run))]
+        if not gone:
+            return 0
+        changes = [orphaned(run, self._past(run), now=now) for run in gone]
+        return sum(isinstance(answer, Applied) for answer in self.committer.commit(*changes))
+
+    def grant_late(self, run_id: str) -> None:
         """Do to a run that nobody holds what its holder was asked for, and has not heard in time."""
         run = self.store.run(run_id)
         if run is None or run.request is None or run.owner is not None:
@@ -152,12 +233,6 @@ class Engine(Leases):
 
     def _stored(self, run: Run, answer: Applied) -> Run:
         return run._replace(no=answer.run_no)
-
-    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served:
-        """A session on a queued run that this process has leased by a Claim."""
-        session = self._hold(run, last_seq, safe_until)
-        assert isinstance(session, Served), "only queued runs are claimed in batches"
-        return session
 
     def _hold(self, run: Run, last_seq: int, safe_until: float) -> Session:
         make = Session if run.direct else Served
@@ -201,6 +276,8 @@ class Engine(Leases):
         finally:
             for session in held:
                 self.let_go(session)
+            for run in list(self._ahead.values()):
+                self.owe(run)
             if self._registered:
                 self.leave()
             self.store.close()
@@ -223,12 +300,12 @@ class Engine(Leases):
             session.unwind(LeaseLost(session.run.id, session.run.fence))
         self.sessions.clear()
         self._owed.clear()
+        self._ahead.clear()
         self.store.abandon()
 
 
-def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
+def _innermost(begun: Sequence[Begun]) -> tuple[Begun, ...]:
     """Units without those in whose body another one was in flight: a death is blamed on the one it happened in."""
-    begun = [b for b in begun if b.fence == fence]
     around: set[str] = {WHOLE} if len(begun) > 1 else set()
     for key in (b.key for b in begun):
         while SEPARATOR in key:
@@ -240,6 +317,14 @@ def _innermost(begun: Sequence[Begun], fence: int) -> tuple[Begun, ...]:
 def _host() -> str:
     # Not socket.gethostname, which says the same and takes milliseconds to import.
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def was_moved(store: Store) -> JournalUnusable:
+    """What to say of a journal whose runs go on elsewhere."""
+    return JournalUnusable(
+        f"the journal {store.place} was moved to {store.moved_to()}; nothing was begun here. Say so to this program: "
+        f"ONWARD_URL, or [tool.onward] url in pyproject.toml. `onward move --from` there takes the move back."
+    )
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

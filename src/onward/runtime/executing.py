@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from onward.core import codec
 from onward.core.decide import Raised, decide
 from onward.core.errors import JournalError, LeaseLost, Suspended, Unwind
-from onward.core.lazily import Lazily
 from onward.core.model import Change, Run
 from onward.runtime import registry
 from onward.runtime.drive import drive, drive_async, whole
@@ -18,14 +15,6 @@ from onward.runtime.engine import Engine
 from onward.runtime.registry import Job
 from onward.runtime.served import Served
 from onward.storage.committer import Ticket
-
-if TYPE_CHECKING:
-    import asyncio
-    import threading
-else:
-    asyncio = Lazily("asyncio")
-
-Lease = Callable[[], Any]  # gives the session; called where the run is executed
 
 
 class Ended(NamedTuple):
@@ -50,8 +39,8 @@ class Executor(Protocol):
     """The worker, as an execution sees it."""
 
     engine: Engine
-    draining: bool
-    suspects: threading.Lock
+
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None: ...
 
     def finish(self, run: Run, session: Served, change: Change, seconds: float) -> None: ...
 
@@ -60,63 +49,48 @@ class Executor(Protocol):
     ) -> None: ...
 
 
-def execute(worker: Executor, run: Run, job: Job, lease: Lease) -> None:
+def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
     """Execute a run in this thread. Raises nothing."""
     began = time.monotonic()
     session: Served | None = None
     engine = worker.engine
     try:
-        session = lease()
-        args = _arguments(worker, session, job)
-        if args is not None:
+        session = worker.adopt(run, last_seq, safe_until)
+        if session is not None:
+            args, kwargs = _arguments(worker, session, job)
             if session.begins_straight():
-                outcome = whole(engine, session, job.fn, *args)
+                outcome = whole(engine, session, job.fn, args, kwargs)
                 change = session.returned_straight(outcome)
                 if change is not None:
                     worker.finish(run, session, change, time.monotonic() - began)
                     return
                 drive(session.finish(outcome), engine, session)
             else:
-                with _turn(worker, session):
-                    drive(session.whole(job.fn, *args), engine, session)
+                drive(session.whole(job.fn, args, kwargs), engine, session)
     except BaseException as error:
         worker.ended(run, session, error, time.monotonic() - began)
     else:
         worker.ended(run, session, None, time.monotonic() - began)
 
 
-async def execute_async(worker: Executor, run: Run, job: Job, lease: Lease) -> None:
+async def execute_async(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
     """As `execute`, in the running event loop."""
     began = time.monotonic()
     session: Served | None = None
     try:
-        session = lease()
-        args = _arguments(worker, session, job)
-        if args is not None:
-            is_suspect = session.is_suspect
-            if is_suspect:
-                await asyncio.to_thread(worker.suspects.acquire)
-            try:
-                await drive_async(session.whole(job.fn, *args), worker.engine, session)
-            finally:
-                if is_suspect:
-                    worker.suspects.release()
+        session = worker.adopt(run, last_seq, safe_until)
+        if session is not None:
+            args, kwargs = _arguments(worker, session, job)
+            await drive_async(session.whole(job.fn, args, kwargs), worker.engine, session)
     except BaseException as error:
         worker.ended(run, session, error, time.monotonic() - began)
     else:
         worker.ended(run, session, None, time.monotonic() - began)
 
 
-def _turn(worker: Executor, session: Served) -> AbstractContextManager[object]:
-    return worker.suspects if session.is_suspect else nullcontext()
-
-
-def _arguments(worker: Executor, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """What the run was started with; None if that cannot be read: then it has failed, or goes back undone."""
+def _arguments(worker: Executor, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the run was started with; if that cannot be read the run has failed, and this raises why."""
     session.policy = registry.policy_of(job, session.run.queue)
-    if worker.draining:
-        drive(session.release(), worker.engine, session)
-        return None
     try:
         args, kwargs = codec.decode(session.run.args or "[[],{}]")
         return tuple(args), dict(kwargs)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onward.core.lazily import Lazily
+from onward.core.model import Run
+from onward.runtime import observe
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,60 +19,136 @@ else:
     asyncio = Lazily("asyncio")
 
 
+class Work(NamedTuple):
+    """A run to be executed: `call` raises nothing."""
+
+    run: Run
+    call: Callable[[], Coroutine[Any, Any, None] | None]
+    is_async: bool
+
+
 class Hands:
-    """At most `count` threads, started when they are needed, and one event loop. All of them end with the process."""
+    """Execute at most `count` works at once, in their order; plain ones in threads, started when they are needed.
+
+    Threads and loop end with the process. In a process forked by what is executed here they execute nothing.
+    """
 
     def __init__(self, count: int) -> None:
-        self._count = count
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._count, self._process = count, os.getpid()
         self._lock = threading.Lock()
+        self._waiting: deque[Work] = deque()
+        self._busy = 0
+        self._handed: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._idle = 0  # threads that wait for what is handed to them
+        self._threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
-    def execute(self, work: Callable[[], None]) -> None:
-        """Call `work`, which raises nothing, in a thread: at once, or when one is free."""
-        self._work.put(work)
+    def begin(self, work: Work) -> None:
+        """Execute it at once, or when there is a hand for it."""
         with self._lock:
-            if self._idle >= self._work.qsize() or len(self._threads) >= self._count:
+            if self._busy >= self._count:
+                self._waiting.append(work)
                 return
-            name = f"onward-worker-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.append(thread)
-        thread.start()
+            self._busy += 1
+        self._start(work)
 
     @property
     def waiting(self) -> int:
-        """How much work no thread has begun yet."""
-        return self._work.qsize()
+        """How much has not begun, because all hands are full."""
+        return len(self._waiting)
 
-    def _serve(self) -> None:
-        while True:
-            self._idle += 1  # a hint: how many threads are started, no more
-            work = self._work.get()
-            self._idle -= 1
-            if work is None:
-                return
-            work()
-
-    def submit(self, work: Coroutine[Any, Any, None]) -> None:
-        """Execute `work`, which raises nothing, in the event loop."""
-        if self._loop is None:
-            ready = threading.Event()
-            threading.Thread(target=self._run_loop, args=(ready,), name="onward-loop", daemon=True).start()
-            ready.wait()
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def _run_loop(self, ready: threading.Event) -> None:
-        async def forever() -> None:
-            self._loop = asyncio.get_running_loop()
-            ready.set()
-            await asyncio.Event().wait()
-
-        asyncio.run(forever())
+    def take_back(self) -> list[Work]:
+        """What has not begun, and now never does here."""
+        with self._lock:
+            taken = list(self._waiting)
+            self._waiting.clear()
+        return taken
 
     def close(self) -> None:
         """Let the threads end that have nothing to do."""
-        for _ in self._threads:
-            self._work.put(None)
+        for _ in range(self._threads):
+            self._handed.put(None)
+        self._closed = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _next(self) -> Work | None:
+        """What the hand that has become free does next."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._busy -= 1
+            return None
+
+    def _start(self, work: Work) -> None:
+        if work.is_async:
+            loop = self._loop or self._started_loop()
+            loop.call_soon_threadsafe(self._spawn, work)
+            return
+        with self._lock:
+            is_new = self._idle == 0
+            if is_new:
+                self._threads += 1
+                number = self._threads
+            else:
+                self._idle -= 1
+        if is_new:
+            threading.Thread(
+                target=self._serve, args=(work,), name=f"onward-worker-{number}", daemon=True
+            ).start()
+        else:
+            self._handed.put(work)
+
+    # -- threads --------------------------------------------------------------------------------------------
+
+    def _serve(self, first: Work) -> None:
+        work: Work | None = first
+        while work is not None:
+            work.call()
+            if os.getpid() != self._process:
+                return  # a child that user code forked has come out of it: the rest is not its own
+            following = self._next()
+            if following is not None and following.is_async:
+                self._start(following)
+                following = None
+            if following is None:
+                with self._lock:
+                    self._idle += 1
+                following = self._handed.get()
+            work = following
+
+    # -- the event loop ---------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Work) -> None:
+        """In the loop: begin a work as a task of its own."""
+        call = work.call()
+        assert call is not None, "an async work gives a coroutine"
+        task = asyncio.ensure_future(call)
+        self._tasks.add(task)  # the loop itself would let it be collected
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        following = self._next()
+        if following is not None:
+            self._start(following)
+        elif self._closed and not self._tasks:
+            task.get_loop().stop()
+
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._turn, args=(loop,), name="onward-loop", daemon=True).start()
+        return loop
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while not (self._closed and not self._tasks):
+            try:
+                loop.run_forever()
+            except BaseException as error:  # asyncio lets a task's SystemExit end its loop: the others go on
+                observe.log.error("a task in the worker's event loop raised %r", error)
+            if os.getpid() != self._process:
+                return
+        loop.close()

@@ -23,8 +23,8 @@ from onward.storage.committer import Committer, Ticket
 class Debt:
     """A run whose lease has ended here, and whose release the journal has not taken yet."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, pause_s: float = 0.0) -> None:
+        self.run, self.pause_s = run, pause_s
         self.ticket: Ticket | None = None
 
     def is_due(self, run: Run | None) -> bool:
@@ -37,7 +37,9 @@ class Debt:
 
     def release(self, run: Run, now: float) -> Change:
         """The change that gives the run back."""
-        change = decide(run, Released("released"), now=now)
+        waits = self.pause_s > 0 and not run.direct
+        fact = Released("suspended", wake_at=now + self.pause_s) if waits else Released("released")
+        change = decide(run, fact, now=now)
         assert change.after is not None, "the end of a lease is written into the run's row"
         # Only on the row as it is read here: the commit that was thought lost may have ended the run under this fence.
         return change._replace(before=run, after=change.after._replace(stalls=run.stalls))
@@ -55,6 +57,9 @@ class Leases:
         self.sessions: dict[int, Session] = {}
         self._leasing: list[str] = []  # identities of runs that are being leased
         self._owed: dict[str, Debt] = {}  # by run id
+        self._ahead: dict[int, Run] = {}  # leased by a Claim, and not begun yet
+        self._claims = self._answered = 0  # Claims that were sent, and of them those that were answered
+        self._in_doubt = False  # whether the answer to a Claim was lost
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
         self._version: object = None  # of the journal, when requests were last looked at
@@ -81,22 +86,26 @@ class Leases:
             if self.sessions.get(session.run.no) is session:
                 del self.sessions[session.run.no]
         if not session.given_back and not isinstance(session.unwinding, LeaseLost):
-            self.owe(session.run)
+            self.owe(session.run, limits.FAULT_PAUSE_S)
         # Code that was left behind, such as a loop that nobody closed, must not write into what has ended.
         session.over = True
         over = f"run {session.run.id} is over in this process; nothing more of it is executed or recorded"
         session.unwind(Stopped(over))
 
-    def owe(self, run: Run) -> None:
-        """A lease of ours has ended, or never came to be used, and the journal may not know it."""
+    def owe(self, run: Run, pause_s: float = 0.0) -> None:
+        """A lease of ours has ended, or never came to be used, and the journal may not know it.
+
+        A queued run is claimed again after `pause_s` at the earliest: whatever ended it must not do so without rest.
+        """
         with self._lock:
-            self._owed[run.id] = Debt(run)
+            self._ahead.pop(run.no, None)
+            self._owed[run.id] = Debt(run, pause_s)
             self._wake_keeper()
 
     def holds(self, run: Run) -> bool:
         """Whether this process executes the run, or is about to, as of when `run` was read."""
-        # In this order: it is among our sessions before it leaves `_leasing`.
-        return run.identity in self._leasing or run.no in self.sessions
+        # In this order: it is among our sessions before it leaves `_leasing` or `_ahead`.
+        return run.identity in self._leasing or run.no in self._ahead or run.no in self.sessions
 
     def ended_alive(self, run: Run) -> bool:
         """Whether the run's last lease is known to have ended without its process dying: then nothing killed it."""
@@ -169,7 +178,7 @@ class Leases:
                 return
             with self._lock:
                 sessions = list(self.sessions.values())
-                if not sessions and not self._owed:
+                if not sessions and not self._owed and not self._in_doubt:
                     self._busy.clear()
                     continue
             try:
@@ -191,6 +200,7 @@ class Leases:
         try:
             for session in sessions:
                 self.tend(session)
+            self._find_lost()
             self._repay()
             due = self.clock() - renewed >= self.lease_s / 3
             if due:
@@ -233,10 +243,27 @@ class Leases:
             return
         asked = dict(self.store.requests(self.owner))
         self._version = version
-        for no, session in list(self.sessions.items()):
+        with self._lock:  # what begins meanwhile is found in one of the two
+            for no, run in self._ahead.items():
+                if run.request != asked.get(no):
+                    self._ahead[no] = run._replace(request=asked.get(no))
+            sessions = list(self.sessions.items())
+        for no, session in sessions:
             self._ask(session, asked.get(no))
 
     # -- giving back late -----------------------------------------------------------------------------------------
+
+    def _find_lost(self) -> None:
+        """Runs that were leased by a Claim whose answer was lost: in our name, and nobody here knows of them."""
+        claims = self._claims
+        if not self._in_doubt or claims != self._answered:
+            return
+        leased = self.store.runs_held(self.owner, limit=limits.HELD_RUNS)
+        if self._claims == claims:  # else some of these may have been claimed meanwhile, with an answer
+            self._in_doubt = False
+            for run in leased:
+                if run.id not in self._owed and not self.holds(run):
+                    self.owe(run)
 
     def _repay(self) -> None:
         """Give back what ended while the journal took nothing."""
@@ -269,6 +296,8 @@ class Leases:
 
     def _repay_at_once(self) -> None:
         found = [(debt, self.store.run(run_id)) for run_id, debt in self._owed.items()]
+        for debt, _ in found:
+            debt.pause_s = 0.0  # this process meets the run no more
         releases = [debt.release(run, self.store.now()) for debt, run in found if run and debt.is_due(run)]
         if releases:
             self.store.commit(releases)

@@ -46,6 +46,7 @@ class Ledger(Lease):
         self.output: Output | None = None  # its sinks, once something is written to one
         self._markers: dict[str, tuple[Begun, float]] = {}
         self._scopes: dict[str, list[str]] = {}
+        self.deadlines: list[float] = []  # of the blocks with a timeout that it is in
         self.given: dict[str, object] = {}  # items in hand: what fails is kept together with its item
         self.learn(entries)
 
@@ -223,6 +224,15 @@ class Ledger(Lease):
             change = decide(self.run, Beaten(begun, number, text, new=marker is not None), now=now)
             self.beats[key] = change.entries[0]
             return change
+
+    def is_inside_step(self, key: str) -> bool:
+        """Whether what has this key happens in the body of a step in flight: in the work itself, not between steps."""
+        while keys.SEPARATOR in key:
+            key = key.rpartition(keys.SEPARATOR)[0]
+            begun = self.begun_here(key)
+            if begun is not None and begun.kind == "step":
+                return True
+        return False
 
     def in_flight(self) -> list[Begun]:
         with self.lock:

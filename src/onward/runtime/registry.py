@@ -1,4 +1,4 @@
-"""Which durable functions this process knows: what a worker may be given, by name.
+"""Which durable functions this process knows, what a worker may be given, by name; and when they are scheduled.
 
 A name in a row is looked up here and nowhere else: nothing that is stored is ever imported or called.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from onward.core.errors import UsageError
 from onward.core.retry import Policy
+from onward.core.schedules import Spec
 
 
 class Job(Protocol):
@@ -54,9 +55,19 @@ class Declared(Protocol):
         ...
 
 
+class Plan(NamedTuple):
+    """A schedule as the code of this process defines it."""
+
+    name: str
+    spec: Spec
+    job: Job
+
+
 _jobs: dict[str, Job] = {}
 _queues: dict[str, Declared] = {}
 _clashes: dict[str, tuple[Job, Job]] = {}
+_plans: dict[str, Plan] = {}
+_plan_clashes: dict[str, tuple[Job, Job]] = {}
 _lock = threading.Lock()
 
 
@@ -101,8 +112,35 @@ def policy_of(job: Job, queue_name: str) -> Policy:
     return dataclasses.replace(declared.policy, max_crashes=job.whole.max_crashes)
 
 
+def add_plan(plan: Plan) -> None:
+    """Make a schedule known. One that is defined again for the same function (a reload) replaces it.
+
+    Raises UsageError for a second schedule of one name for one workflow.
+    """
+    with _lock:
+        known = _plans.get(plan.name)
+        if known is not None and known.job is plan.job and known.spec != plan.spec:
+            raise UsageError(
+                f"workflow `{plan.job.name}` has two schedules named `{plan.name}`; the second one was not added. Give "
+                f'it a name: onward.schedule(..., name="...")'
+            )
+        if known is not None and _place(known.job) != _place(plan.job):
+            _plan_clashes[plan.name] = (known.job, plan.job)
+        _plans[plan.name] = plan
+
+
+def plans() -> tuple[Plan, ...]:
+    """All schedules, by name."""
+    return tuple(_plans[name] for name in sorted(_plans))
+
+
 def refuse_clashes() -> None:
     """Raises UsageError if two different functions go by one name: a worker could execute the wrong one."""
+    for name, (one, other) in sorted(_plan_clashes.items()):
+        raise UsageError(
+            f"two schedules are named `{name}`: of {_place(one)} and of {_place(other)}; no worker was started. Give "
+            f'one of them another name: onward.schedule(..., name="...")'
+        )
     for name, (one, other) in sorted(_clashes.items()):
         raise UsageError(
             f"two workflows are named `{name}`: {_place(one)} and {_place(other)}; no worker was started. Give one of "

@@ -84,7 +84,7 @@ class Replay(Session):
             raise outcome.error
         return outcome.value
 
-    def until(self, at: float) -> Flow[None]:
+    def until(self, at: float, key: str) -> Flow[None]:
         """Time that was waited for once is not waited for again."""
         yield from ()
 

@@ -47,11 +47,21 @@ class Unit(NamedTuple):
     inside_step: bool = True  # whether its body counts as a step's (in which workflows cannot be called)
 
 
+class Fork:
+    """The branches of one gather, as their session counts them."""
+
+    def ended(self) -> None:
+        """One of them has come to rest."""
+
+    def join(self) -> None:
+        """All of them have, and what waits for them goes on; raises if the run is to be given back instead."""
+
+
 class Session(Ledger):
     """What this process knows of a run that it leases, and what it does in it."""
 
     suspects: Suspects | None = None
-    side_by_side: int = 0  # gathers and maps whose branches are being executed
+    side_by_side: int = 0  # maps whose items are being executed
 
     def place(self, key: str = "", attempt: int = 1, inside_step: bool = False) -> Here:  # noqa: FBT001, FBT002
         if self.visited is not None:
@@ -78,20 +88,28 @@ class Session(Ledger):
         elif past.crashes >= unit.policy.max_crashes:
             return (yield from self._give_up(unit, past))
         elif past.due_at is not None:
-            yield from self.until(past.due_at)
+            yield from self.until(past.due_at, unit.key)
         flow = self.attempts(unit, past, fn, args, kwargs)
         return (yield from flow if self.suspects is None else self.in_turn(unit.key, flow))
 
     def take_turns(self) -> None:
-        """Branches are about to begin side by side: those that a former lease died in take turns from now on."""
+        """Items are about to begin side by side: those that a former lease died in take turns from now on."""
         with self.lock:
             self.side_by_side += 1
+        self._find_suspects()
+
+    def fork(self, branches: int) -> Fork:
+        """So many branches are about to begin, while what calls this waits for them; suspects among them take turns."""
+        self._find_suspects()
+        return Fork()
+
+    def _find_suspects(self) -> None:
         keys = [b.key for b in list(self.begun.values()) if b.suspect or b.crashes]
         if keys and self.suspects is None:
             self.suspects = Suspects(keys)
 
     def joined(self) -> None:
-        """The branches of one `take_turns` have come to rest."""
+        """The items of one `take_turns` have come to rest."""
         with self.lock:
             self.side_by_side -= 1
 
@@ -258,7 +276,7 @@ class Session(Ledger):
         answers = yield Keep((decide(self.run, fact, now=outcome.ended_at),))
         self.applied(answers)
         self.begun[past.key] = again
-        yield from self.until(outcome.ended_at + delay)
+        yield from self.until(outcome.ended_at + delay, past.key)
         return again
 
     def _give_up(self, unit: Unit, past: Begun) -> Flow[Any]:
@@ -289,7 +307,7 @@ class Session(Ledger):
     def sleep(self, key: str, wake: Callable[[float], float]) -> Flow[None]:
         """Wait until the time `wake(now)` gave when the call was first made."""
         until: float = yield from self.take(key, "sleep", "sleep", wake)
-        yield from self.until(until)
+        yield from self.until(until, key)
 
     def seed(self, key: str) -> bytes:
         """16 bytes that belong to this place of this run: the same in every replay."""
@@ -298,7 +316,8 @@ class Session(Ledger):
     def uuid4(self, key: str) -> uuid.UUID:
         return uuid.UUID(bytes=self.seed(key), version=4)
 
-    def until(self, at: float) -> Flow[None]:
+    def until(self, at: float, key: str) -> Flow[None]:
+        """Wait for that time, for the sake of the unit or call `key`."""
         while True:
             yield from self.check()
             now: float = yield Now()
@@ -328,13 +347,17 @@ class Session(Ledger):
                 raise
             yield from self.close(Returned(text))
             return outcome.value
-        if isinstance(error, Exception):
+        if self.is_failure(error):
             yield from self.close(error)
         elif not isinstance(error, Unwind):
             yield from self.release()
         raise error
 
-    def failure(self, error: Exception, now: float) -> Raised:
+    def is_failure(self, error: BaseException) -> bool:
+        """Whether an exception that leaves the run's function is its outcome; else somebody ends the program."""
+        return isinstance(error, Exception)
+
+    def failure(self, error: BaseException, now: float) -> Raised:
         """What an exception that leaves the run's function means for the run."""
         return Raised(codec.encode_error(error), culprits(error))
 
@@ -352,10 +375,10 @@ class Session(Ledger):
         if self.unwinding is None:
             yield from self.close(Released("suspended"))
 
-    def close(self, end: Fact | Exception) -> Flow[None]:
+    def close(self, end: Fact | BaseException) -> Flow[None]:
         """Record how this lease ends; an exception means what `failure` says."""
         now: float = yield Now()
-        fact = self.failure(end, now) if isinstance(end, Exception) else end
+        fact = self.failure(end, now) if isinstance(end, BaseException) else end
         change = self.closing(fact, now)
         self.applied((yield Keep((change,))))
         self.given_back = True

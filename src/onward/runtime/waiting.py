@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onward.core import codec, limits
-from onward.core.errors import RunCancelled
+from onward.core.errors import RunCancelled, RunNotFound
 from onward.core.model import ENDED, Run
 from onward.core.retry import Policy
 from onward.runtime.effects import Flow, Look, Now, Wait
@@ -13,8 +13,8 @@ from onward.runtime.served import Served
 from onward.runtime.session import Session, Unit
 
 
-def await_run(session: Session, key: str, run_id: str, timeout: float | None) -> Flow[Any]:
-    """The result of the run, recorded as that of a child; raises its error.
+def await_run(session: Session, key: str, run_id: str, timeout: float | None, *, place: str) -> Flow[Any]:
+    """The result of the run, recorded as that of a child; raises its error. `place`: where it is looked for.
 
     In a worker the waiting run is given back, and due when the other one has ended or the time is over.
     """
@@ -23,12 +23,14 @@ def await_run(session: Session, key: str, run_id: str, timeout: float | None) ->
         until: float | None = None
         if timeout is not None:
             until = yield from session.take(f"{key}/until", "value", "result", lambda now: now + timeout)
-        yield from _end_of(session, run_id, until)
+        yield from _end_of(session, key, run_id, until)
     run: Run | None = None if key in session.recorded else (yield Look(run_id))
 
     def outcome() -> Any:
-        if run is None or run.state not in ENDED:
-            raise TimeoutError(f"run {run_id} had not ended within {timeout:g} s; it goes on")
+        if run is None:
+            raise RunNotFound(run_id, place)
+        if run.state not in ENDED:
+            raise TimeoutError(f"run {run_id} had not ended within {timeout or 0:g} s; it goes on")
         if run.state == "cancelled":
             raise RunCancelled(run.id)
         if run.state == "failed":
@@ -38,7 +40,7 @@ def await_run(session: Session, key: str, run_id: str, timeout: float | None) ->
     return (yield from session.perform(unit, outcome, (), {}))
 
 
-def _end_of(session: Session, run_id: str, until: float | None) -> Flow[None]:
+def _end_of(session: Session, key: str, run_id: str, until: float | None) -> Flow[None]:
     """Wait until the run has ended, or that time has come."""
     pause_s = limits.LOOK_S
     while True:
@@ -47,7 +49,8 @@ def _end_of(session: Session, run_id: str, until: float | None) -> Flow[None]:
         if run is None or run.state in ENDED or (until is not None and now >= until):
             return
         yield from session.check()
-        if isinstance(session, Served) and session.may_suspend:
-            raise session.suspend(wake_at=until, awaits=(run_id,))
-        yield Wait(pause_s)
+        if isinstance(session, Served):
+            yield from session.rest_in(key, until, (run_id,), now=now, look_s=pause_s)
+        else:
+            yield Wait(pause_s)
         pause_s = min(2 * pause_s, 0.25)

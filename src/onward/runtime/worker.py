@@ -1,26 +1,29 @@
 """A worker: leases queued runs whose workflows it knows, executes them, and takes over what dead workers left.
 
 One claim at a time asks for runs in batches, ahead of what is executed, and rides in one transaction with the outcomes
-of what has ended. Whoever ends a run makes the next claim; the claimer's thread does where nothing ends.
+of what has ended: whoever ends a run makes the next claim, the claimer's thread does where nothing ends. Nobody else is
+needed: no server, no scheduler beside it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Literal
 
 from onward.core import limits
-from onward.core.errors import PASSING, JournalError, Suspended
-from onward.core.flow import Limits
-from onward.core.model import Answer, Change, Claim, Claimed, Run, WorkerRow
+from onward.core.errors import PASSING, JournalError
+from onward.core.model import Answer, Change, Run, WorkerRow
 from onward.runtime import executing, observe, registry
 from onward.runtime.engine import Engine
-from onward.runtime.executing import Ended, Ending, Lease
-from onward.runtime.hands import Hands
+from onward.runtime.executing import Ended, Ending
+from onward.runtime.hands import Hands, Work
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
 
 __all__ = ["Ended", "Worker"]
@@ -44,19 +47,24 @@ class Worker:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
+        plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
+        self._scheduler = Scheduler(engine, plans, self._names)
         self._hands = Hands(concurrency)
         self._bell = threading.Condition()
         self._claiming = threading.Lock()
         self._held: dict[int, Run] = {}  # leased and not ended yet
         self._endings: deque[Ending] = deque()  # of those, the ones whose outcome is on its way to the disk
         self._at_most: int | None = None
-        self.draining = False
+        self._draining = False
         self._rung = False
-        self._doubtful = False  # whether a claim was not answered: runs may be leased that nobody executes
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
-        self.suspects = threading.Lock()  # whoever may have killed its worker is executed alone
+        # Runs whose workers have died again and again: one of them is executed at a time, beside all others.
+        self._suspects: deque[Work] = deque()
+        self._suspect: int | None = None
+        self._turns = threading.Lock()
+        self._process = os.getpid()
         self.executed = 0
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -68,12 +76,14 @@ class Worker:
         for queue in registry.queues():
             self.engine.declare(queue.name, queue.limits_text)
         self._announce("working")
-        while not self.draining:
-            version = self.engine.store.version()
+        while not self._draining:
+            version: object = None
             try:
+                version = self.engine.store.version()
                 if time.monotonic() - self._announced_at > limits.RENEW_S:
                     self._announce("working")
                 self._take_over()
+                self._scheduler.look(version)
                 got = self._claim()
             except PASSING as error:
                 observe.log.warning("runs are claimed again soon: %s", error)
@@ -96,13 +106,17 @@ class Worker:
 
     def drain(self) -> None:
         """Claim nothing more; what is executed goes on. Safe to call from a signal handler."""
-        self.draining = True
+        self._draining = True
         self._rung = True  # no lock: the claimer looks at it at every turn
 
     def rest(self, within_s: float = limits.DRAIN_S) -> int:
-        """Wait until what is executed has come to rest: at the next step once the time is over. How many have not."""
+        """Wait until what is executed has come to rest: at the next step once the time is over. How many have not.
+
+        What was claimed and has not begun goes back at once.
+        """
         end = time.monotonic() + within_s
-        self.draining = True
+        self._draining = True
+        self._give_back_unbegun()
         if self._held:
             with suppress(JournalError):
                 self._announce("draining")
@@ -122,6 +136,16 @@ class Worker:
         self._hands.close()
         return len(self._held)
 
+    def _give_back_unbegun(self) -> None:
+        with self._turns:
+            works = [*self._hands.take_back(), *self._suspects]
+            self._suspects.clear()
+        if works:
+            with suppress(*PASSING):  # then the keeper gives them back
+                self.engine.give_back([work.run for work in works])
+        for work in works:
+            self._held.pop(work.run.no, None)
+
     @property
     def active(self) -> int:
         """How many runs are leased now."""
@@ -132,59 +156,39 @@ class Worker:
     def _claim(self) -> int | None:
         """Claim as many runs as there is room for; how many it were, None if there is no room."""
         with self._claiming:
-            if self._doubtful:
-                self._give_back_strays()
-            claim = self._next_claim()
-            if claim is None:
+            wanted = self._wanted()
+            if wanted <= 0:
                 return None
-            safe_until = self.engine.safe_until()
-            try:
-                claimed = self.engine.committer.claim(claim)
-            except JournalError:
-                self._doubtful = True
-                raise
-            self._dispatch(claimed, safe_until)
+            claimed, safe_until, _ = self.engine.end_and_claim((), self._names, self._queues, wanted)
+            self._next_at = claimed.next_at
+            self._begin_all(claimed.runs, safe_until)
             return len(claimed.runs)
 
-    def _next_claim(self, ending: int = 0) -> Claim | None:
-        """What is to be asked for when so many runs are just ending; None while there is enough."""
-        wanted = 0 if self.draining else self._room(ending)
+    def _wanted(self, ending: int = 0) -> int:
+        """How many runs are to be asked for when so many are just ending."""
+        wanted = 0 if self._draining or not self._names else self._room(ending)
         if self._at_most is not None:
             wanted = min(wanted, self._at_most - self.executed - len(self._held))
-        if wanted <= 0 or not self._names:
-            return None
-        return Claim(self.engine.owner, self.engine.lease_s, self._names, self._queues, wanted)
-
-    def _dispatch(self, claimed: Claimed, safe_until: float) -> None:
-        engine = self.engine
-        self._next_at = claimed.next_at
-        self._held.update((run.no, run) for run, _ in claimed.runs)
-        for run, last_seq in claimed.runs:
-            self._begin(run, lambda run=run, seq=last_seq: engine.adopt(run, seq, safe_until))  # type: ignore[misc]
+        return wanted
 
     def _room(self, ending: int = 0) -> int:
-        ahead = min(
-            int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6)), limits.CLAIM_RUNS
-        )
-        in_hand = len(self._held) - len(self._endings) - ending
-        free = self._concurrency + ahead - in_hand
+        ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
+        ahead = min(ahead, limits.CLAIM_RUNS)
+        # Those that wait for their turn, or for the disk, are in nobody's way.
+        held = len(self._held) - len(self._suspects) - len(self._endings) - ending
+        free = self._concurrency + ahead - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
-
-    def _give_back_strays(self) -> None:
-        """A claim may have been written though its answer was lost: what nobody executes here is released."""
-        engine = self.engine
-        for run in engine.store.runs_held(engine.owner, limit=limits.MAP_CONCURRENCY):
-            if run.no not in self._held and not engine.holds(run):
-                engine.owe(run)
-        self._doubtful = False
 
     def _await(self, version: object) -> None:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        if self._next_at is not None:
-            until = min(until, time.monotonic() + max(0.0, self._next_at - store.now()))
+        wait_s = 0.0 if self._next_at is None else self._next_at - store.now()
+        if wait_s > 0:  # what is due already and was not claimed is held back by a limit
+            until = min(until, time.monotonic() + wait_s)
+        if self._scheduler.next_at is not None:
+            until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
         while not self._rung and time.monotonic() < until:
             with self._bell:
                 if not self._rung:
@@ -195,55 +199,57 @@ class Worker:
         self._rung = False
 
     def _is_more_soon(self) -> bool:
-        """Whether a run that was seen is due within the moment that a worker waits in place."""
+        """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
+        if self._scheduler.is_due:
+            return True
         return self._next_at is not None and self._next_at <= self.engine.store.now() + limits.SUSPEND_S
 
     # -- taking over --------------------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        """Lease what dead workers left, as far as there is room and this worker knows its workflows."""
+        """Make what dead workers left ready for whoever has room for it and knows its workflow."""
         at = time.monotonic()
         if at - self._looked_at < limits.TAKE_OVER_S:
             return
         self._looked_at = at
-        engine = self.engine
-        queues: dict[str, Limits] | None = None
-        for owner, lease_until in engine.store.holders():
-            if owner == engine.owner or not engine.is_gone(owner, lease_until):
-                continue
-            if queues is None:
-                queues = {one.name: one.limits for one in engine.store.queues()}
-            for run in engine.store.runs_held(owner, limit=self._concurrency):
-                if self._may_take(run, queues.get(run.queue)):
-                    self._take(run)
-
-    def _may_take(self, run: Run, queue: Limits | None) -> bool:
-        """Whether a run that a dead worker left is for this one: then it goes on in the place that it holds."""
-        if self._room() <= 0 or run.name not in self._names or run.no in self._held:
-            return False
-        if self._queues and run.queue not in self._queues:
-            return False
-        if queue is None:
-            return True
-        here = sum(held.queue == run.queue for held in list(self._held.values()))
-        return not queue.paused and (queue.per_worker is None or here < queue.per_worker)
-
-    def _take(self, run: Run) -> None:
-        session = self.engine.claim(run)
-        if session is not None:
-            observe.log.info("continuing %s, which its worker left", run.id)
-            self._held[run.no] = session.run
-            self._begin(session.run, lambda: session)
+        count = self.engine.take_over()
+        if count > 0:
+            observe.log.info("%d runs are ready again, whose workers have died", count)
 
     # -- executing ----------------------------------------------------------------------------------------------
 
-    def _begin(self, run: Run, lease: Lease) -> None:
+    def _begin_all(self, runs: Sequence[tuple[Run, int]], safe_until: float) -> None:
+        self._held.update((run.no, run) for run, _ in runs)
+        for run, last_seq in runs:
+            self._begin(run, last_seq, safe_until)
+
+    def _begin(self, run: Run, last_seq: int, safe_until: float) -> None:
         job = registry.get(run.name)
         assert job is not None, "only what is known is claimed"
-        if job.is_async:
-            self._hands.submit(executing.execute_async(self, run, job, lease))
+        execute = executing.execute_async if job.is_async else executing.execute
+        work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
+        if run.stalls >= limits.SUSPECT_DEATHS:
+            self._suspects.append(work)
+            self._next_suspect()
         else:
-            self._hands.execute(lambda: executing.execute(self, run, job, lease))
+            self._hands.begin(work)
+
+    def _next_suspect(self, ended: int | None = None) -> None:
+        """Let the next one begin whose workers have died, if none is executed, or none after the run `ended`."""
+        with self._turns:
+            if self._suspect is not None and self._suspect != ended:
+                return
+            work = self._suspects.popleft() if self._suspects else None
+            self._suspect = None if work is None else work.run.no
+        if work is not None:
+            self._hands.begin(work)
+
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None:
+        """A session on a run whose turn has come; None if it has gone back, because the worker is to end."""
+        if not self._draining:
+            return self.engine.adopt(run, last_seq, safe_until)
+        self.engine.give_back((run,))
+        return None
 
     def finish(self, run: Run, session: Served, change: Change, seconds: float) -> None:
         """A run has ended plainly, and `change` records it: with others where others wait to be executed.
@@ -251,32 +257,27 @@ class Worker:
         So nobody waits for the disk between short runs; what has ended is on it after limits.JOIN_S at the latest. The
         last one in hand is committed at once, together with the next claim.
         """
-        if self._hands.waiting and (self._claiming.locked() or self._room(1) <= 0):
-            ticket = self.engine.committer.later(change)
-            self._endings.append(Ending(run, session, seconds, ticket))
+        if self._hands.waiting and (self._claiming.locked() or self._wanted(1) <= 0):
+            self._endings.append(Ending(run, session, seconds, self.engine.committer.later(change)))
             return
-        answers = self._commit(change)
-        self._finished(run, session, answers, seconds)
+        self._finished(run, session, self._commit(change), seconds)
         self._settle()
 
     def _commit(self, change: Change) -> list[Answer]:
         """Commit it, with the next claim if it is time for one that nobody else makes."""
-        committer = self.engine.committer
         if self._claiming.acquire(blocking=False):
             try:
-                claim = self._next_claim(ending=1)
-                if claim is not None:
-                    safe_until = self.engine.safe_until()
-                    try:
-                        answers, claimed = committer.commit_and_claim((change,), claim)
-                    except JournalError:
-                        self._doubtful = True
-                        raise
-                    self._dispatch(claimed, safe_until)
+                wanted = self._wanted(1)
+                if wanted > 0:
+                    claimed, safe_until, answers = self.engine.end_and_claim(
+                        (change,), self._names, self._queues, wanted
+                    )
+                    self._next_at = claimed.next_at
+                    self._begin_all(claimed.runs, safe_until)
                     return answers
             finally:
                 self._claiming.release()
-        return committer.commit(change)
+        return self.engine.committer.commit(change)
 
     def _settle(self) -> None:
         """Let go of the runs whose outcome has come to the disk meanwhile."""
@@ -306,15 +307,19 @@ class Worker:
         self.ended(run, session, None, seconds)
 
     def ended(self, run: Run, session: Served | None, error: BaseException | None, seconds: float) -> None:
-        """However an execution has ended: let go of its run."""
+        if os.getpid() != self._process:
+            return  # user code has forked, and the child has come out of it: nothing of this is its own
         try:
             if session is not None:
                 self._let_go(session)
-            else:
-                self.engine.owe(run)
-            self._told(Ended(run, executing.how(session, error), seconds, error))
-        except Exception as fault:  # of ours, or of a journal that is gone: the run is continued by lease
+            elif error is not None:
+                self.engine.owe(run, limits.FAULT_PAUSE_S)
+            if session is not None or error is not None:
+                self._told(Ended(run, executing.how(session, error), seconds, error))
+        except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
             observe.log.error("run %s could not be given back: %r", run.id, fault)
+        if self._suspect == run.no:
+            self._next_suspect(run.no)
         with self._bell:
             self._mean_s += (seconds - self._mean_s) * _FOLLOWS
             self.executed += 1
@@ -325,6 +330,6 @@ class Worker:
 
     def _let_go(self, session: Served) -> None:
         self.engine.let_go(session)
-        if session.asked is not None and session.given_back and isinstance(session.unwinding, Suspended):
-            # It was asked while it went to sleep: nobody holds it now who could do so.
-            self.engine.grant_asleep(session.run.id)
+        if session.asked is not None and session.given_back:
+            # It was asked while it went to sleep or was given back: nobody holds it now who could do so.
+            self.engine.grant_late(session.run.id)

@@ -23,6 +23,7 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
+from onward.core.schedules import Move, Schedule
 
 
 class Store(Protocol):
@@ -48,7 +49,8 @@ class Store(Protocol):
         one answer: if the guard of one of them does not hold, nothing of any of them is written.
 
         `after` does not undo what others have written since: a lease that its change keeps is never shortened, and a
-        request that the writer has not seen stays unless this change grants it. Id, kind, name, identity, direct and
+        request that the writer has not seen stays unless this change grants it, a wake-up that came since stays, and a
+        `single` that was given up is not taken again. Id, kind, name, identity, direct and
         created_at, queue, lane and parent of a run never change (but see `rename`); the number of a deleted run is
         never given again. Of the runs that have the same `single` at most one is stored; another is refused (`exists`).
 
@@ -77,7 +79,7 @@ class Store(Protocol):
         ...
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        """Ask the holder of the run's lease to pause or cancel; False if there is no such run."""
+        """Ask the holder of the run's lease to pause or cancel; False if nobody holds it, who could hear of it."""
         ...
 
     def register(self, owner: Owner) -> None:
@@ -109,6 +111,14 @@ class Store(Protocol):
         """
         ...
 
+    def set_moved(self, to: str | None) -> None:
+        """Everything of this journal goes on at `to`: no run is added here any more (`moved`); None takes that back."""
+        ...
+
+    def moved_to(self) -> str | None:
+        """Where everything of this journal goes on, if it was moved."""
+        ...
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         """Give a run another name, identity and command, and record `mark`; the one exception to what never changes.
 
@@ -122,6 +132,17 @@ class Store(Protocol):
 
         The answer's `seq` is the number of the latest entry that is left: -1 when the run is gone. Refused if the run
         has changed since it was read. Between two calls the run is there, numbered without a gap.
+        """
+        ...
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply each move whose schedule is still as it was read; which of them were, once all of it is durable.
+
+        All in one transaction. A schedule is as it was read if it has the revision of `before`, or is not there where
+        that is None. Then its row becomes `after`, or is removed; its `starts` are added but for those whose run id is
+        taken; and of the runs that it `cancels` the leased ones are asked to cancel, the other unfinished ones are
+        cancelled. A later move of the same call sees what an earlier one has written. A journal that was moved
+        (`set_moved`) applies none.
         """
         ...
 
@@ -226,6 +247,18 @@ class Store(Protocol):
 
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         """Queued runs that `owner` executes, or did when it died."""
+        ...
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules, by name."""
+        ...
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        """Which of these runs are there and have not ended."""
+        ...
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        """The runs that a schedule of this name has started, the latest nominal time first."""
         ...
 
     def owner(self, owner_id: str) -> Owner | None: ...

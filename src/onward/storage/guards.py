@@ -34,10 +34,10 @@ def refusal(change: Change, guard: Guard | None) -> Refused | None:
         return None
     as_read = before.owner == guard.owner and before.lease_until == guard.lease_until
     as_read = as_read and before.state == guard.state
-    claim = change.after
-    if claim is not None and claim.state == "running" and claim.fence > change.fence:
+    after = change.after
+    if after is not None and after.leased_seq != before.leased_seq:
         # A holder whose lease is over may still record until it is taken: what the claimant has read is old then.
-        as_read = as_read and claim.leased_seq == guard.seq + len(change.entries)
+        as_read = as_read and after.leased_seq == guard.seq + len(change.entries)
     if as_read:
         return None
     return Refused(
@@ -75,6 +75,10 @@ def exists(run: Run) -> Refused:
     return Refused(
         "exists", f"there is a run `{run.id}`, or an unfinished one of `{run.identity}`; nothing was written"
     )
+
+
+def moved() -> Refused:
+    return Refused("moved", "this journal was moved elsewhere; nothing was written")
 
 
 def recorded(key: str) -> Refused:

@@ -32,10 +32,11 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
-from onward.storage import arrivals, claims, guards
+from onward.core.schedules import Move, Schedule, id_range, origin
+from onward.storage import arrivals, calendar, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
-from onward.storage.memory_shelf import Shelf
+from onward.storage.memory_shelf import Calendar, Shelf
 
 
 class _Rows:
@@ -78,7 +79,9 @@ class MemoryStore:
         self._owners: dict[str, Owner] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._last_no = 0
+        self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
+        self._calendar = Calendar(self._apply, self.run, self.request, self.moved_to)
         self._version = 0
         self._unusable: JournalError | None = None
 
@@ -142,13 +145,15 @@ class MemoryStore:
 
     def _clash(self, change: Change, rows: _Rows | None) -> Refused | None:
         assert rows is not None, "a change of a run that is missing is refused"
+        if change.create and self._moved_to is not None:
+            return guards.moved()
         if change.create and self.run(rows.run.id) is not None:
             return guards.exists(rows.run)
         if change.after is not None and change.after.direct and change.after.state not in CLOSED:
             other = self.open_run(rows.run.identity)
             if other is not None and other.no != rows.run.no:
                 return guards.exists(rows.run)
-        single = None if change.after is None else change.after.single
+        single = None if change.after is None or rows.run.single is None else change.after.single
         if single is not None and self._shelf.has_other(single, rows.run.no):
             return guards.exists(rows.run)
         done = [entry.key for entry in change.entries if entry.state == "done"]
@@ -188,7 +193,7 @@ class MemoryStore:
         self._refuse_if_unusable()
         with self._lock:
             rows = self._rows.get(run_no)
-            if rows is None:
+            if rows is None or rows.run.state != "running":
                 return False
             rows.run = rows.run._replace(request=request)
             self._version += 1
@@ -233,6 +238,13 @@ class MemoryStore:
                 self._in_order()
             return answer
 
+    def set_moved(self, to: str | None) -> None:
+        self._refuse_if_unusable()
+        self._moved_to = to
+
+    def moved_to(self) -> str | None:
+        return self._moved_to
+
     def rename(self, run: Run, *, name: str, identity: str, command: str | None, mark: Entry) -> Answer:
         self._refuse_if_unusable()
         with self._lock:
@@ -263,6 +275,12 @@ class MemoryStore:
                     left.add(entry)
                 self._in_order()
             return answer._replace(seq=len(kept) - 1)
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._version += 1
+            return calendar.apply(self._calendar, moves, self.now())
 
     def _in_order(self) -> None:
         rows = sorted(self._rows.items())
@@ -436,6 +454,20 @@ class MemoryStore:
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run for run in reversed(self._runs()) if not run.direct and run.owner == owner][:limit]
 
+    def schedules(self) -> list[Schedule]:
+        self._refuse_if_unusable()
+        with self._lock:
+            return sorted(self._calendar.schedules.values())
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        found = (self.run(run_id) for run_id in run_ids)
+        return [run.id for run in found if run is not None and run.state not in ENDED]
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        first, end = id_range(name)
+        own = [run for run in self._runs() if first <= run.id < end and origin(run.identity) is not None]
+        return sorted(own, key=lambda run: run.id, reverse=True)[:limit]
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return [
             (run.no, run.request) for run in self._runs() if run.owner == owner and run.request is not None
@@ -492,8 +524,16 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 
 
 def _merged(stored: Run, after: Run) -> Run:
-    """`after`, without what a run never changes."""
+    """`after`, without what a run never changes, and without what others did to it since it was read."""
+    asleep = ("waiting", "paused")
+    times = (
+        (stored.wake_at, after.wake_at)
+        if stored.fence > 0 and stored.state in asleep and after.state in asleep
+        else ()
+    )
     return after._replace(
+        wake_at=min((at for at in times if at is not None), default=after.wake_at),
+        single=None if stored.single is None else after.single,
         id=stored.id,
         kind=stored.kind,
         name=stored.name,

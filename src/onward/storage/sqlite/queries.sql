@@ -54,10 +54,14 @@ INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, le
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: set_run
--- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes.
-UPDATE run SET state = ?, fence = ?, owner = ?, lease_until = ?, wake_at = ?, request = ?, stalls = ?,
+-- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes. A wake-up that
+-- came since the run was read is not undone, and a `single` that was given up is not taken again. Nothing wakes a run
+-- that has never begun: its time may be put off.
+UPDATE run SET state = ?1, fence = ?2, owner = ?3, lease_until = ?4,
+    wake_at = CASE WHEN fence > 0 AND state IN ('waiting', 'paused') AND ?1 IN ('waiting', 'paused')
+        THEN coalesce(min(wake_at, ?5), wake_at, ?5) ELSE ?5 END, request = ?, stalls = ?,
     leased_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
-    updated_at = ?, priority = ?, single = ?, tags = ?, attempt = ?
+    updated_at = ?, priority = ?, single = iif(single IS NULL, NULL, ?), tags = ?, attempt = ?
 WHERE no = ?
 
 -- name: set_progress
@@ -67,7 +71,8 @@ UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
 UPDATE run SET lease_until = max(coalesce(lease_until, ?2), ?2) WHERE owner = ?1 RETURNING no, request
 
 -- name: request
-UPDATE run SET request = ?2 WHERE no = ?1 RETURNING no
+-- Of a run that somebody holds: nobody else would answer it.
+UPDATE run SET request = ?2 WHERE no = ?1 AND state = 'running' RETURNING no
 
 -- name: add_owner
 INSERT OR REPLACE INTO owner (id, host, boot, pid, command, started_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -86,6 +91,13 @@ DELETE FROM entry WHERE run = ? AND seq > ?
 
 -- name: rename
 UPDATE run SET name = ?2, identity = ?3, command = ?4 WHERE no = ?1
+
+-- name: moved_to
+SELECT value FROM meta WHERE name = 'moved_to'
+-- name: set_moved
+INSERT OR REPLACE INTO meta (name, value) VALUES ('moved_to', ?)
+-- name: unset_moved
+DELETE FROM meta WHERE name = 'moved_to'
 
 -- name: vacuum
 VACUUM
@@ -447,8 +459,10 @@ GROUP BY queue, name
 
 -- name: add_waiter
 -- Nothing where the awaited run has ended, or was removed: then this one is due at once.
-INSERT OR IGNORE INTO waiter (awaited, run)
+-- Counted also where it waits already, as after a wait that timed out.
+INSERT INTO waiter (awaited, run)
 SELECT ?1, ?2 FROM run WHERE id = ?1 AND state NOT IN ('done', 'failed', 'cancelled')
+ON CONFLICT (awaited, run) DO UPDATE SET run = excluded.run
 
 -- name: is_awaited
 SELECT EXISTS (SELECT 1 FROM waiter)
@@ -461,4 +475,33 @@ DELETE FROM waiter WHERE awaited IN (SELECT value FROM json_each(?1)) RETURNING 
 DELETE FROM waiter WHERE run = ?
 
 -- name: wake
-UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state = 'waiting' AND (wake_at IS NULL OR wake_at > ?2)
+-- Also a paused one: it is due when it is resumed.
+UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state IN ('waiting', 'paused') AND (wake_at IS NULL OR wake_at > ?2)
+
+-- name: schedules
+-- Columns in the order of schedules.Schedule.
+SELECT name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at, going, backlog, latest,
+    started, skipped, missed, note
+FROM schedule ORDER BY name
+
+-- name: schedule_revision
+SELECT revision FROM schedule WHERE name = ?
+
+-- name: put_schedule
+INSERT OR REPLACE INTO schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at,
+    going, backlog, latest, started, skipped, missed, note)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: drop_schedule
+DELETE FROM schedule WHERE name = ?
+
+-- name: unfinished
+-- ?1: ids as a JSON array.
+SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND state NOT IN ('done', 'failed', 'cancelled')
+
+-- name: runs_of_schedule
+-- Their ids lie between ?1 and ?2, in the order of the nominal times; others may have such ids too.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run WHERE id >= ?1 AND id < ?2 AND substr(identity, 1, 9) = 'schedule:' ORDER BY id DESC LIMIT ?3

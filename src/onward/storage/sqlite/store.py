@@ -20,10 +20,13 @@ import apsw
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
+from onward.core.schedules import Move
+from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import files, forks
+from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -208,6 +211,13 @@ class SqliteStore(Upkeep):
     ) -> None:
         with self._transaction() as writer:
             writer.execute(_SQL["set_queue"], (name, paused, declared, chosen))
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        with self._transaction() as writer:
+            transaction = Transaction(writer, _SQL, self._clock)
+            applied = calendar.apply(Calendar(writer, _SQL, transaction), moves, self.now())
+            transaction.flush()
+            return applied
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker

@@ -64,6 +64,7 @@ class Transaction:
         self._entries: list[Row] = []
         self._rows: list[Run] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
+        self._moved: bool | None = None
         self._queues: set[str] = set()  # that are known to be there
 
     def look_ahead(self, orders: Sequence[Order]) -> None:
@@ -158,6 +159,8 @@ class Transaction:
     def _create(self, change: Change) -> tuple[int, Guard | Refused]:
         run = change.after
         assert run is not None, "a change that creates a run says what run"
+        if self._is_moved:
+            return 0, guards.moved()
         self._write_rows()  # perhaps they make room for it
         try:
             self._execute(self._sql["add_run"], run[:-1])
@@ -170,8 +173,8 @@ class Transaction:
 
     def _created(self, new: Sequence[Change]) -> list[Answered]:
         """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
-        if len(new) == 1:
-            return [self.apply(new[0])]
+        if len(new) == 1 or self._is_moved:
+            return [self.apply(change) for change in new]
         self._write_rows()
         last: int = next(self._execute(self._sql["last_number"]))[0]
         runs = [change.after for change in new if change.after is not None]
@@ -205,6 +208,13 @@ class Transaction:
                 wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
             )
         self._connection.executemany(self._sql[statement], rows[whole:])
+
+    @property
+    def _is_moved(self) -> bool:
+        """Whether runs are not added here any more; asked once a transaction, which for most is never."""
+        if self._moved is None:
+            self._moved = bool(self._execute(self._sql["moved_to"]).fetchall())
+        return self._moved
 
     def _know_queue(self, queue: str) -> None:
         if queue not in self._queues:

@@ -1,0 +1,216 @@
+"""`onward move`: a whole journal goes on in another place, and in one place only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from onward.storage.open import open_store
+from surfaces.conftest import Cli, Programs
+from surfaces.test_cli_worker import eventually
+
+pytestmark = pytest.mark.important
+
+APP = """
+@onward.step
+def note(what):
+    with open("notes.txt", "a") as file:
+        file.write(f"{what}\\n")
+    return what
+
+@onward.step(max_attempts=1_000, backoff=2, backoff_max=2, jitter=False)
+def gate():
+    if not pathlib.Path("open").exists():
+        raise ValueError("not open yet")
+
+@onward.workflow
+def job(what):
+    first = note(what)
+    if what.startswith("gated"):
+        gate()
+    return first + note(what + "!")
+
+@onward.workflow
+def parent(count):
+    return [run.result() for run in [job.start(f"gated {n}") for n in range(count)]]
+
+@onward.workflow
+def held():
+    pathlib.Path("held").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+LOOP = """
+for item in onward.each(list("abcdef"), name="letters"):
+    if item == "d" and not pathlib.Path("died").exists():
+        pathlib.Path("died").touch()
+        os.kill(os.getpid(), 9)
+    with open("done.txt", "a") as file:
+        file.write(item + "\\n")
+"""
+
+
+@pytest.fixture
+def app(programs: Programs) -> Programs:
+    programs.write(APP, "app.py")
+    return programs
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'other.db'}"
+
+
+def there(app: Programs, other: str, *args: str) -> str:
+    """The command line, on the other journal."""
+    before = os.environ["ONWARD_URL"]
+    os.environ["ONWARD_URL"] = other
+    try:
+        done = app.onward(*args)
+    finally:
+        os.environ["ONWARD_URL"] = before
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def states(url: str) -> dict[str, str]:
+    store = open_store(url)
+    try:
+        assert list(store.problems()) == []
+        return {run.id: run.state for run in store.runs(limit=-1)}
+    finally:
+        store.close()
+
+
+def test_everything_goes_on_there_and_nothing_here(app: Programs, other: str, journal: Path) -> None:
+    app.run(app.write(LOOP, "letters.py"))  # dies at d
+    program = app.write(
+        "import app\n"
+        "app.job.options(id='first').start('first')\n"
+        "app.job.options(id='gated').start('gated')\n"
+        "app.parent.options(id='parent').start(2)\n"
+        "app.job.options(id='late', delay=3_600, key='k', priority=3, tags=['x']).start('late')\n",
+        "begin.py",
+    )
+    app.run(program)
+    app.onward("worker", "app.py", "--burst")
+    done = app.onward("move", "--to", other, "--json")
+    assert done.returncode == 0, done.stderr
+    moved = json.loads(done.stdout)
+    # The loop, what is held at the gate, the parent and its two children, and what is due in an hour.
+    assert (moved["runs"], moved["unfinished"]) == (7, 6)
+
+    # Nothing of it goes on here.
+    app.onward("worker", "app.py", "--burst")
+    refused = app.onward("start", "app.py:job", "more")
+    assert "was moved to" in refused.stderr
+    assert refused.returncode == 75
+    again = app.run("letters.py")
+    assert again.returncode != 0
+    assert "was moved to" in again.stderr
+    before = app.lines("notes.txt")
+
+    store = open_store(other)
+    late = store.run("late")
+    assert late is not None
+    assert (late.priority, late.single, late.tags) == (3, "end:job:k", '["x"]')
+    store.close()
+    there(app, other, "cancel", "late")
+    there(app, other, "run", "letters.py")
+    (app.folder / "open").touch()
+    assert app.lines("done.txt") == list("abcdef")
+    eventually(
+        lambda: (
+            there(app, other, "worker", "app.py", "--burst") == ""
+            and set(states(other).values()) == {"done", "cancelled"}
+        )
+    )
+    notes = app.lines("notes.txt")
+    assert notes[: len(before)] == before
+    assert sorted(notes) == sorted(set(notes))  # nothing was done twice
+    assert json.loads(there(app, other, "start", "app.py:parent", "2", "--id", "parent", "--wait")) == [
+        "gated 0gated 0!",
+        "gated 1gated 1!",
+    ]
+
+
+def test_a_move_is_taken_back(app: Programs, other: str, journal: Path, cli: Cli) -> None:
+    app.onward("start", "app.py:job", "a", "--id", "a")
+    assert app.onward("move", "--to", other).returncode == 0
+    there(app, other, "start", "app.py:job", "b", "--id", "b")
+    back = app.onward("move", "--from", other)
+    assert back.returncode == 0, back.stderr
+    app.onward("worker", "app.py", "--burst")
+    assert sorted(app.lines("notes.txt")) == ["a", "a!", "b", "b!"]
+    assert states(f"sqlite:///{journal}") == {"a": "done", "b": "done"}
+    assert "was moved to" in there_fails(app, other, "start", "app.py:job", "c")
+
+
+def there_fails(app: Programs, other: str, *args: str) -> str:
+    with pytest.raises(AssertionError) as failed:
+        there(app, other, *args)
+    return str(failed.value)
+
+
+def test_what_is_being_executed_is_not_moved(app: Programs, other: str) -> None:
+    app.onward("start", "app.py:held")
+    worker = app.start("-m", "onward.cli", "worker", "app.py")
+    app.wait_for("held")
+    refused = app.onward("move", "--to", other)
+    assert refused.returncode == 75
+    assert "is executed" in refused.stderr or "running" in refused.stderr
+    assert not any(states(other).values())
+    (app.folder / "go").touch()
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert app.onward("move", "--to", other).returncode == 0
+
+
+def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal: Path) -> None:
+    program = app.write("import app\napp.job.start_many(f'{n}' for n in range(700))", "many.py")
+    app.run(program)
+    killer = app.write(
+        "import sys\nfrom onward.api import transfer\nfrom onward.cli import main\n"
+        "parts = []\nread = transfer.read\n"
+        "def dies(*args, **kwargs):\n"
+        "    done = read(*args, **kwargs)\n"
+        "    parts.append(1)\n"
+        "    if len(parts) == 2:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    return done\n"
+        "transfer.read = dies\n"
+        f"main(['move', '--to', {other!r}])\n",
+        "killer.py",
+    )
+    assert app.run(killer).returncode == -9
+    done = app.onward("move", "--to", other, "--json")
+    assert done.returncode == 0, done.stderr
+    moved = json.loads(done.stdout)
+    assert (moved["runs"], moved["unfinished"]) == (700, 700)
+    assert moved["known"] >= 200
+    there(app, other, "worker", "app.py", "--burst", "--quiet")
+    assert set(states(other).values()) == {"done"}
+    assert set(states(f"sqlite:///{journal}").values()) == {"cancelled"}
+    assert len(app.lines("notes.txt")) == 1_400
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        ([], 2, "say either --to URL or --from URL"),
+        (["--to", "a.db", "--from", "b.db"], 2, "say either"),
+        (["--to", "nowhere"], 75, "names no journal"),
+        (["--from", "sqlite:///nothing.db"], 5, "there is no journal"),
+        (["--to", "SAME"], 2, "is where it is already"),
+    ],
+)
+def test_what_cannot_be_moved_is_said(
+    app: Programs, journal: Path, args: list[str], code: int, sentence: str
+) -> None:
+    app.onward("start", "app.py:job", "a")
+    done = app.onward("move", *(f"sqlite:///{journal}" if arg == "SAME" else arg for arg in args))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert sentence in done.stderr
