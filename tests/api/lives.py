@@ -139,7 +139,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def python(
-    *arguments: str | Path, cwd: Path, timeout: float = 30, **variables: str
+    *arguments: str | Path, cwd: Path, timeout: float = 100, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run Python in `cwd` to its end."""
     return subprocess.run(

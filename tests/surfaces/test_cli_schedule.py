@@ -346,7 +346,7 @@ def test_a_worker_defines_its_schedules_executes_what_is_triggered_and_keeps_the
     programs.wait_for("tidied")
     until(lambda: cli("schedule").stdout.count(" done") == 1)
     worker.terminate()
-    worker.wait(30)
+    worker.wait(100)
     assert "yearly  orphaned" in cli("schedule").stdout
     assert cli("schedule", "remove", "yearly").exit_code == 0
 

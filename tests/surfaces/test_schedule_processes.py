@@ -72,7 +72,7 @@ def test_three_workers_that_are_killed_start_each_time_once(
             hits += 1
         workers[at].send_signal(signal.SIGKILL)
         kills += 1
-        workers[at].wait(10)
+        workers[at].wait(100)
         workers[at] = programs.start("-m", "onward.cli", "worker", "app.py", "--quiet")
     _pause_all(programs)
     _let_end(workers)
@@ -99,7 +99,7 @@ def _let_end(workers: list[Any]) -> None:
         time.sleep(0.05)
     for worker in workers:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(100)
 
 
 def _check(programs: Programs, tell: Callable[[object], None], kills: int) -> None:

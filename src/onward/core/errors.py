@@ -12,7 +12,7 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ RunConflict                same id or name, other work
 │  ├─ RunFailed                  the run ended with a failure
 │  │  └─ TooManyFailures         a map or loop stopped early, because everything failed
-│  ├─ ExecutorBroken             the executor of a map can execute nothing any more
+│  ├─ ExecutorBroken             the executor of a map or step can execute nothing any more
 │  ├─ RunCancelled               somebody cancelled it
 │  ├─ RunStuck                   it needs a person
 │  │  ├─ Diverged                the code asks for something else than is recorded
@@ -146,7 +146,7 @@ class TooManyFailures(RunFailed):
 
 
 class ExecutorBroken(RunError):
-    """The executor of a map can execute nothing any more; what it had in flight counts as crashed."""
+    """The executor of a map or step can execute nothing any more; what a map had in flight there counts as crashed."""
 
 
 class RunCancelled(RunError):

@@ -58,7 +58,7 @@ CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
 DRAIN_S: Final = 25.0
 # Runs that are added in one transaction by start_many: others write in between.
-START_RUNS: Final = 1_000
+START_RUNS: Final = 2_000
 # Runs that are retried in one transaction when those of a queue are.
 RETRY_RUNS: Final = 100
 # Starts of one quota that are kept one by one; of one that allows more they are kept on a grid of so many lines.
@@ -70,6 +70,8 @@ QUEUE_RUNS: Final = 1_000_000
 COUNTED: Final = 100_000
 # Most items that one run takes, and how many characters they may have together: one transaction freezes them.
 BATCHED: Final = 10_000
+# How long the first item of such a run waits for others, if nothing is said.
+BATCH_S: Final = 1.0
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 

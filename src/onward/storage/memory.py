@@ -530,7 +530,11 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 def _merged(stored: Run, after: Run) -> Run:
     """`after`, without what a run never changes, and without what others did to it since it was read."""
     asleep = ("waiting", "paused")
-    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
+    times = (
+        (stored.wake_at, after.wake_at)
+        if stored.fence > 0 and stored.state in asleep and after.state in asleep
+        else ()
+    )
     return after._replace(
         wake_at=min((at for at in times if at is not None), default=after.wake_at),
         single=None if stored.single is None else after.single,

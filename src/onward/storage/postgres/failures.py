@@ -37,7 +37,7 @@ _READ_ONLY: Final = (
     "(target_session_attrs=read-write in the URL finds it among several hosts)."
 )
 _RIGHTS: Final = (
-    "the role that uses the journal {place} lacks a right ({error}); nothing was recorded. docs/postgresql.md lists "
+    "the role that uses the journal {place} lacks a right ({error}); nothing was recorded. docs/postgres.md lists "
     "what a role needs."
 )
 _GONE: Final = (
