@@ -753,3 +753,35 @@ WHERE run.no = gone.run AND run.state IN ('waiting', 'paused') AND (run.wake_at 
 
 -- name: drop_waiters
 DELETE FROM onward.waiter WHERE run = $1
+
+-- name: schedules
+-- Columns in the order of schedules.Schedule.
+SELECT name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at, going, backlog, latest,
+    started, skipped, missed, note
+FROM onward.schedule ORDER BY name
+
+-- name: schedule_revision
+SELECT revision FROM onward.schedule WHERE name = $1
+
+-- name: put_schedule
+INSERT INTO onward.schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at,
+    going, backlog, latest, started, skipped, missed, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, revision = excluded.revision, since = excluded.since,
+    last = excluded.last, next_at = excluded.next_at, due_at = excluded.due_at, paused = excluded.paused,
+    declarer = excluded.declarer, declared_at = excluded.declared_at, going = excluded.going,
+    backlog = excluded.backlog, latest = excluded.latest, started = excluded.started, skipped = excluded.skipped,
+    missed = excluded.missed, note = excluded.note
+
+-- name: drop_schedule
+DELETE FROM onward.schedule WHERE name = $1
+
+-- name: unfinished
+SELECT id FROM onward.run WHERE id = ANY ($1::text[]) AND state NOT IN ('done', 'failed', 'cancelled')
+
+-- name: runs_of_schedule
+-- Their ids lie between $1 and $2, in the order of the nominal times; others may have such ids too.
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
+FROM onward.run WHERE id >= $1 AND id < $2 AND starts_with(identity, 'schedule:') ORDER BY id DESC LIMIT $3

@@ -21,8 +21,9 @@ from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJournal, OutcomeUnknown
 from onward.core.flow import Settings
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
+from onward.core.schedules import Move
 from onward.storage.masked import Masked
-from onward.storage.postgres import layout, locks, presence
+from onward.storage.postgres import calendar, layout, locks, presence
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.clock import DatabaseClock
@@ -229,6 +230,19 @@ class PostgresStore(Upkeep):
             _, [row] = link.all(("begin", ()), ("set_queue", (name, paused, declared, chosen)))
             link.ask("set_limited", name, not Settings._make(row).limits.is_free)
         self._tell()
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        try:
+            return self._moved_schedules(moves)
+        except psycopg.errors.UniqueViolation:  # of a run of that id, added meanwhile: now it is seen
+            return self._moved_schedules(moves)
+
+    def _moved_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        with self._transaction() as link:
+            applied = calendar.apply(link, moves, self.now)
+        if any(applied):
+            self._tell()
+        return applied
 
     def _told_of(self, name: str, *values: object) -> list[Any]:
         """A statement that others may be waiting for."""
