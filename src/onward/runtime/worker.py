@@ -24,6 +24,7 @@ from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
 from onward.runtime.hands import Hands, Work
 from onward.runtime.registry import Job
+from onward.runtime.ring import Ring
 from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
 
@@ -61,7 +62,7 @@ class Worker:
         self._bell = threading.Condition()
         self._held: dict[int, Run] = {}  # leased and not ended yet
         self._draining = False
-        self._rung = False
+        self._ring = Ring(engine.store.doorbell())
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
@@ -108,7 +109,7 @@ class Worker:
     def drain(self) -> None:
         """Claim nothing more; what is executed goes on. Safe to call from a signal handler."""
         self._draining = True
-        self._rung = True  # no lock: the claimer looks at it at every turn
+        self._ring.ring()
 
     def rest(self, within_s: float = limits.DRAIN_S) -> int:
         """Wait until what is executed has come to rest: at the next step once the time is over. How many have not.
@@ -182,12 +183,7 @@ class Worker:
             until = min(until, time.monotonic() + wait_s)
         if self._scheduler.next_at is not None:
             until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
-        with self._bell:
-            while not self._rung and time.monotonic() < until:
-                self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
-                if self._room() > 0 and store.version() != version:
-                    break
-            self._rung = False
+        self._ring.wait(until, lambda: self._room() > 0 and store.version() != version)
 
     def _is_more_soon(self) -> bool:
         """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
@@ -281,8 +277,8 @@ class Worker:
         self._held.pop(run.no, None)
         self._next_suspect(run.no)
         if self._room() > 0 or not self._held:
+            self._ring.ring()
             with self._bell:
-                self._rung = True
                 self._bell.notify()
 
     def _let_go(self, session: Served) -> None:
