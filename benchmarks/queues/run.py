@@ -1,6 +1,7 @@
 """Measure job queues beside each other and print the table of docs/comparison.md.
 
-    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--asked N] [--bound S] [...]
+    python benchmarks/queues/run.py [NAME ...] [--folder DIR] [--scale X] [--rounds N] [--asked N] [--bound S]
+        [--write F]
 
 Each contestant gets an environment of its own with pinned versions (../rivals/requirements) below the folder. One that
 cannot be installed or started here stands in the table with the reason. PostgreSQL comes from the test extra's

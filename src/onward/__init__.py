@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onward.api.loop import each
     from onward.api.mapping import map
     from onward.api.numbered import numbered
+    from onward.api.queue import Queue
     from onward.api.schedule import schedule
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     )
     from onward.api.wait import where as current
     from onward.api.window import Failure
-    from onward.api.workflow import Workflow, workflow
+    from onward.api.workflow import Workflow
+    from onward.api.workflows import workflow
     from onward.core.codec_files import File
     from onward.core.errors import (
         AlreadyRunning,
@@ -82,6 +84,7 @@ __all__ = [
     "NotRecordable",
     "OnwardError",
     "Parquet",
+    "Queue",
     "RunCancelled",
     "RunConflict",
     "RunError",
@@ -141,6 +144,7 @@ _HOMES = {
     "api.loop": ("each",),
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
+    "api.queue": ("Queue",),
     "api.schedule": ("schedule",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
@@ -159,7 +163,8 @@ _HOMES = {
         "uuid4",
     ),
     "api.window": ("Failure",),
-    "api.workflow": ("Workflow", "workflow"),
+    "api.workflow": ("Workflow",),
+    "api.workflows": ("workflow",),
     "core.codec_files": ("File",),
     "core.errors": (
         "AlreadyRunning",

@@ -28,6 +28,7 @@ _READ_ALL = {
     "workers",
     "waiting_names",
     "is_empty",
+    "is_awaited",  # whether it has a row
     "last_number",  # of the one table that numbers its rows
     "integrity",
     "strays",

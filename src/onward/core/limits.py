@@ -24,6 +24,9 @@ PROGRESS_S: Final = 2.0
 
 # How long a writer waits for another process's transaction before it reports JournalBusy.
 BUSY_S: Final = 30.0
+# How long one call to a database server may take before its connection is given up and replaced. Well within a lease,
+# so that a renewal on a connection that has gone dead leaves time for another one.
+CALL_S: Final = 10.0
 # How long a fork waits for the journal to be at rest. Transactions and parts of a checkpoint take milliseconds: longer
 # is a fork from a signal handler that interrupted one, and waiting on would hang the process, so it forks all the same.
 FORK_S: Final = 5.0
@@ -55,7 +58,7 @@ CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
 DRAIN_S: Final = 25.0
 # Runs that are added in one transaction by start_many: others write in between.
-START_RUNS: Final = 1_000
+START_RUNS: Final = 2_000
 # Runs that are retried in one transaction when those of a queue are.
 RETRY_RUNS: Final = 100
 # Starts of one quota that are kept one by one; of one that allows more they are kept on a grid of so many lines.
@@ -67,6 +70,8 @@ QUEUE_RUNS: Final = 1_000_000
 COUNTED: Final = 100_000
 # Most items that one run takes, and how many characters they may have together: one transaction freezes them.
 BATCHED: Final = 10_000
+# How long the first item of such a run waits for others, if nothing is said.
+BATCH_S: Final = 1.0
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
 

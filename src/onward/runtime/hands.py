@@ -54,6 +54,11 @@ class Hands:
             self._busy += 1
         self._start(work)
 
+    @property
+    def waiting(self) -> int:
+        """How much has not begun, because all hands are full."""
+        return len(self._waiting)
+
     def take_back(self) -> list[Work]:
         """What has not begun, and now never does here."""
         with self._lock:

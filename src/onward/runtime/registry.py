@@ -5,6 +5,7 @@ A name in a row is looked up here and nowhere else: nothing that is stored is ev
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -28,6 +29,31 @@ class Job(Protocol):
         """How often a run of it is attempted as a whole, and after how many crashes it is given up."""
         ...
 
+    @property
+    def says_attempts(self) -> bool:
+        """Whether it says itself how often it is attempted; else that is left to its queue."""
+        ...
+
+
+class Declared(Protocol):
+    """A queue, as the code declares it."""
+
+    name: str
+
+    @property
+    def limits_text(self) -> str:
+        """What it may do at once, as `core.flow.text_of` writes it."""
+        ...
+
+    @property
+    def policy(self) -> Policy | None:
+        """How often its runs are attempted as a whole, if it says that."""
+        ...
+
+    def lane_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """What its limits per key count a run of the workflow `name` under; None if it has no such limits."""
+        ...
+
 
 class Plan(NamedTuple):
     """A schedule as the code of this process defines it."""
@@ -38,6 +64,7 @@ class Plan(NamedTuple):
 
 
 _jobs: dict[str, Job] = {}
+_queues: dict[str, Declared] = {}
 _clashes: dict[str, tuple[Job, Job]] = {}
 _plans: dict[str, Plan] = {}
 _plan_clashes: dict[str, tuple[Job, Job]] = {}
@@ -60,6 +87,29 @@ def get(name: str) -> Job | None:
 def names() -> tuple[str, ...]:
     """All names, in order."""
     return tuple(sorted(_jobs))
+
+
+def add_queue(queue: Declared) -> None:
+    """Make a queue known. What is declared last holds: a cell that is run twice, a module that is loaded again."""
+    with _lock:
+        _queues[queue.name] = queue
+
+
+def queue(name: str) -> Declared | None:
+    return _queues.get(name)
+
+
+def queues() -> tuple[Declared, ...]:
+    """All queues that are declared, by name."""
+    return tuple(_queues[name] for name in sorted(_queues))
+
+
+def policy_of(job: Job, queue_name: str) -> Policy:
+    """How often a run is attempted as a whole: as its workflow says, else as its queue does."""
+    declared = _queues.get(queue_name)
+    if job.says_attempts or declared is None or declared.policy is None:
+        return job.whole
+    return dataclasses.replace(declared.policy, max_crashes=job.whole.max_crashes)
 
 
 def add_plan(plan: Plan) -> None:

@@ -89,6 +89,10 @@ class MemoryStore:
     def place(self) -> str:
         return self._place
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 
@@ -529,7 +533,11 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 def _merged(stored: Run, after: Run) -> Run:
     """`after`, without what a run never changes, and without what others did to it since it was read."""
     asleep = ("waiting", "paused")
-    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
+    times = (
+        (stored.wake_at, after.wake_at)
+        if stored.fence > 0 and stored.state in asleep and after.state in asleep
+        else ()
+    )
     return after._replace(
         wake_at=min((at for at in times if at is not None), default=after.wake_at),
         single=None if stored.single is None else after.single,
@@ -539,5 +547,8 @@ def _merged(stored: Run, after: Run) -> Run:
         identity=stored.identity,
         direct=stored.direct,
         created_at=stored.created_at,
+        queue=stored.queue,
+        lane=stored.lane,
+        parent=stored.parent,
         no=stored.no,
     )

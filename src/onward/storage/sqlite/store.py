@@ -39,11 +39,12 @@ from onward.storage.sqlite.transaction import (
     Straight,
     Transaction,
     one_by_one,
+    with_wide,
 )
 from onward.storage.sqlite.turn import Turn
 from onward.storage.sqlite.upkeep import Upkeep
 
-_SQL: Final = load("onward.storage.sqlite")
+_SQL: Final = with_wide(load("onward.storage.sqlite"))
 # A file that was deleted or replaced takes writes without a word: looked at this often, not on every commit.
 _LOOK_S: Final = 1.0
 # How long the end of a checkpoint may keep writers waiting for a reader that is in its way, in milliseconds.
@@ -110,6 +111,10 @@ class SqliteStore(Upkeep):
     @property
     def place(self) -> str:
         return str(self._path)
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
 
     def now(self) -> float:
         return self._clock()
