@@ -46,7 +46,7 @@ class Batched(Workflow[[list[T]], R], Generic[T, R]):
         self._size, self._within_s = _checked(batch, batch_s)
 
     @overload  # type: ignore[override]
-    def start(self: Batched[T, Coroutine[Any, Any, U]], item: T) -> Handle[U]: ...
+    def start(self: Batched[T, Coroutine[Any, Any, U]], item: T) -> Handle[U]: ...  # pyright: ignore[reportIncompatibleMethodOverride]
     @overload
     def start(self, item: T) -> Handle[R]: ...
     def start(self, item: T) -> Handle[Any]:
