@@ -1,5 +1,8 @@
 """Workflows that take many items in one run: each `start` brings one, and the run begins when there are enough."""
 
+# A run of many items is started item by item: `start` takes another argument than the function does.
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -46,7 +49,7 @@ class Batched(Workflow[[list[T]], R], Generic[T, R]):
         self._size, self._within_s = _checked(batch, batch_s)
 
     @overload  # type: ignore[override]
-    def start(self: Batched[T, Coroutine[Any, Any, U]], item: T) -> Handle[U]: ...  # pyright: ignore[reportIncompatibleMethodOverride]
+    def start(self: Batched[T, Coroutine[Any, Any, U]], item: T) -> Handle[U]: ...
     @overload
     def start(self, item: T) -> Handle[R]: ...
     def start(self, item: T) -> Handle[Any]:
