@@ -40,6 +40,11 @@ RUNS = st.builds(
     done=COUNT,
     created_at=TIME,
     updated_at=TIME,
+    # Of this journal alone:
+    owner=st.none(),
+    lease_until=st.none(),
+    request=st.none(),
+    no=st.just(0),
 )
 
 
