@@ -17,7 +17,17 @@ import time
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-_GROUPS = ("sequential", "fleet", "resume", "working", "millions", "importing", "takeover", "sleeping")
+_GROUPS = (
+    "sequential",
+    "fleet",
+    "resume",
+    "working",
+    "millions",
+    "importing",
+    "takeover",
+    "sleeping",
+    "postgresql",
+)
 
 
 def main() -> int:

@@ -8,18 +8,20 @@ as those of `demo.py`: 0, the promise was kept; 1, it was not; 2, it cannot be r
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from database import Database, postgres
 from demo import BROKEN, INTERRUPTED, KEPT, MOST_VIOLATIONS_SHOWN, USAGE, VACUOUS
 from evidence import ServerLog, rows_in, violations
 from evidence_cluster import Loss, Outage, hits, taken_over, vacuous
-from scene import HERE, Broken, serving
+from scene import Broken, serving
 from server import venues_of
 from workers import CONCURRENCY, Crew
 
@@ -30,8 +32,6 @@ WORKERS = 3
 # When this share of the venues has been asked for, a worker is killed; later the database is.
 KILL_AT, OUTAGE_AT = 0.25, 0.55
 DOWN_S = 1.5
-# Nothing may take longer: no request and no row for so long is a standstill.
-SILENCE_S = 60.0
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,6 +41,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--latency", type=float, help="the web server's mean delay in seconds")
     parser.add_argument(
         "--sqlite", action="store_true", help="one journal file instead of PostgreSQL: no server to stop"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=60.0, help="seconds without a request after which it stands still"
     )
     parser.add_argument("--dir", type=Path, help="an empty directory for all files, which are then kept")
     return parser.parse_args(arguments)
@@ -76,6 +79,8 @@ def refused(options: argparse.Namespace, venues: int) -> str | None:
         return f"{options.country} has {venues} venues, too few to strike twice in the middle; it takes 50."
     if options.dir and options.dir.exists() and (not options.dir.is_dir() or any(options.dir.iterdir())):
         return f"{options.dir} is not an empty directory; name one that is, or a new one."
+    if not options.sqlite and importlib.util.find_spec("psycopg") is None:
+        return "PostgreSQL needs its driver, which is not installed here: `make setup`; or try --sqlite."
     return None
 
 
@@ -85,22 +90,26 @@ def perform(options: argparse.Namespace, folder: Path, venues: dict[str, tuple[s
     )
     log = folder / "server.jsonl"
     log.touch()
-    database = nullcontext(None) if options.sqlite else postgres()
-    with serving(log, options.country.upper(), options.seed, latency_s) as site, database as server:
-        url = f"sqlite:///{folder / 'journal.db'}" if server is None else server.url()
-        where = "one SQLite journal" if server is None else "PostgreSQL"
+    with serving(log, options.country.upper(), options.seed, latency_s) as site, place(options) as database:
+        url = f"sqlite:///{folder / 'journal.db'}" if database is None else database.url
+        where = "one SQLite journal" if database is None else "PostgreSQL"
         print(
             f"{len(venues):,} venues, a queued run each; {WORKERS} workers of {CONCURRENCY} runs on {where}.\n"
         )
-        crew = Crew(folder, site, url, ServerLog(log), len(venues))
+        crew = Crew(folder, site, url, ServerLog(log), len(venues), options.patience)
         try:
-            loss, outage = play(crew, server)
+            loss, outage = play(crew, database)
         finally:
             crew.dismiss()
-    return verdict(crew, venues, loss, outage, with_outage=server is not None)
+    return verdict(crew, venues, loss, outage, with_outage=database is not None)
 
 
-def play(crew: Crew, server: object | None) -> tuple[Loss, Outage | None]:
+def place(options: argparse.Namespace) -> AbstractContextManager[Database | None]:
+    """The server that the workers' journal is on; None for a file."""
+    return nullcontext() if options.sqlite else postgres()
+
+
+def play(crew: Crew, database: Database | None) -> tuple[Loss, Outage | None]:
     """The story: workers, work, a death, an outage, the rest, and a clean end."""
     began_at = time.monotonic()
 
@@ -111,20 +120,20 @@ def play(crew: Crew, server: object | None) -> tuple[Loss, Outage | None]:
         crew.hire()
     crew.queue_all()
     tell(f"{crew.venues:,} runs queued, {WORKERS} workers hired")
-    crew.until(lambda: crew.asked >= KILL_AT * crew.venues and len(crew.busy) == WORKERS, SILENCE_S)
+    crew.until(lambda: crew.asked >= KILL_AT * crew.venues and len(crew.busy) == WORKERS)
     loss = crew.kill_one()
     tell(
         f"{loss.client} killed with {loss.cut_off} pages on their way, at {loss.rows} of {crew.venues:,} rows"
     )
-    crew.until(lambda: crew.asked >= OUTAGE_AT * crew.venues, SILENCE_S)
+    crew.until(lambda: crew.asked >= OUTAGE_AT * crew.venues)
     outage = None
-    if server is not None:
-        outage = strike(crew, server)
+    if database is not None:
+        outage = strike(crew, database)
         tell(
             f"the database was gone for {outage.seconds:.1f} s, at {outage.rows_before:,} rows; it refused"
             f" {outage.refused} connections"
         )
-    crew.until(lambda: crew.rows == crew.venues, SILENCE_S)
+    crew.until(lambda: crew.rows == crew.venues)
     tell("every venue has a row")
     crew.end_well()
     asked = crew.asked_in_all
@@ -134,26 +143,18 @@ def play(crew: Crew, server: object | None) -> tuple[Loss, Outage | None]:
     return loss, outage
 
 
-def strike(crew: Crew, server: object) -> Outage:
+def strike(crew: Crew, database: Database) -> Outage:
     """Stop the database server as a crash would, make sure that it is gone, and start it again."""
     rows = crew.rows
     stopped_at = time.monotonic()
-    server.stop(immediate=True)
+    database.crash()
     refused = 0
     while time.monotonic() - stopped_at < DOWN_S:
-        refused += server.refuses()
+        refused += database.refuses()
         time.sleep(0.1)
     rows_down = crew.rows
-    server.start()
+    database.start()
     return Outage(time.monotonic() - stopped_at, refused, rows, rows_down)
-
-
-def postgres() -> object:
-    """The server of the tests, from the wheel: a real one, on a port of this machine."""
-    sys.path.append(str(HERE.parents[1] / "tests"))
-    from postgres.server import temporary
-
-    return temporary()
 
 
 def verdict(

@@ -24,8 +24,11 @@ LEAVE_S = 60.0
 class Crew:
     """Worker processes of `spread.py` on one journal, and what the site's log and the table say of their work."""
 
-    def __init__(self, folder: Path, site: str, url: str, log: ServerLog, venues: int) -> None:
+    def __init__(
+        self, folder: Path, site: str, url: str, log: ServerLog, venues: int, patience_s: float
+    ) -> None:
         self.log, self.venues, self.table = log, venues, folder / "venues.db"
+        self._patience_s = patience_s
         self._output = folder / "workers.log"
         self._environment = os.environ | {
             "ONWARD_URL": url,
@@ -87,7 +90,7 @@ class Crew:
         process.send_signal(signal.SIGKILL)
         process.wait()
         stored = {row[0] for row in rows_in(self.table)}
-        self.until(lambda: self.busy[client] == 0, LEAVE_S)
+        self.until(lambda: self.busy[client] == 0)
         cut_off = sum(r.client == client and r.last_event == "aborted" for r in self.log.requests)
         return Loss(client, killed_at, cut_off, frozenset(stored_before), frozenset(stored))
 
@@ -109,7 +112,7 @@ class Crew:
             raise Broken(f"The last worker ended with {process.returncode}. {self.last_words()}")
         self._workers.clear()
 
-    def until(self, condition: Callable[[], bool], patience_s: float) -> None:
+    def until(self, condition: Callable[[], bool]) -> None:
         """Wait for it; a worker that ends by itself, or a standstill, breaks the demo."""
         heard, heard_at = -1, time.monotonic()
         while not condition():
@@ -119,8 +122,8 @@ class Crew:
             self.log.read()
             if len(self.log.requests) != heard:
                 heard, heard_at = len(self.log.requests), time.monotonic()
-            elif time.monotonic() - heard_at > patience_s:
-                raise Broken(f"Nobody asked for anything in {patience_s:.0f} s. {self.last_words()}")
+            elif time.monotonic() - heard_at > self._patience_s:
+                raise Broken(f"Nobody asked for anything in {self._patience_s:.0f} s. {self.last_words()}")
             time.sleep(10 * WATCH_S)
 
     def dismiss(self) -> None:

@@ -250,7 +250,7 @@ def test_the_end_of_a_run_lets_the_next_one_in_its_queue_begin_soon(working: Cal
     @onward.schedule("0 0 1 1 *", name="yearly", overlap="queue")
     @onward.workflow(name="gated")
     def job() -> None:
-        gate.wait(30)
+        gate.wait(100)
 
     working(names=["gated"])
     journal = Journal(connect.engine())
@@ -282,7 +282,7 @@ def test_cancel_old_ends_the_run_that_goes_on_at_its_next_step(working: Callable
     journal = Journal(connect.engine())
     until(lambda: bool(connect.engine().store.schedules()))
     old = journal.schedules.trigger("yearly")
-    assert began.wait(10)
+    assert began.wait(100)
     new = journal.schedules.trigger("yearly")
     store = connect.engine().store
     until(lambda: getattr(store.run(old.run_id), "state", "") == "cancelled")

@@ -76,6 +76,17 @@ def test_a_time_that_does_not_exist_or_comes_twice_is_said(cli: Cli, store: Any)
     assert sum("does not exist" in remark for remark in remarks) in (2, 3)
 
 
+def test_status_tells_of_times_that_nobody_starts(cli: Cli, store: Any) -> None:
+    defined(store)
+    assert "is due since" not in cli("status").stdout
+    now = stored(store)
+    late = now._replace(next_at=store.now() - 7_300, due_at=store.now() - 7_200)
+    store.move_schedules([Move(now, late)])
+    assert "schedule nightly is due since 2 h, and no living worker defines it" in cli("status").stdout
+    cli("schedule", "pause", "nightly")
+    assert "is due since" not in cli("status").stdout
+
+
 def test_no_schedule_is_no_error(cli: Cli, store: Any) -> None:
     result = cli("schedule")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -335,7 +346,7 @@ def test_a_worker_defines_its_schedules_executes_what_is_triggered_and_keeps_the
     programs.wait_for("tidied")
     until(lambda: cli("schedule").stdout.count(" done") == 1)
     worker.terminate()
-    worker.wait(30)
+    worker.wait(100)
     assert "yearly  orphaned" in cli("schedule").stdout
     assert cli("schedule", "remove", "yearly").exit_code == 0
 

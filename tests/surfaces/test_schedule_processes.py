@@ -15,6 +15,7 @@ import pytest
 
 from onward.api import connect
 from onward.core.schedules import nominal_of
+from postgres.server import fresh_schema
 from surfaces.conftest import Programs
 
 # `each` may overlap and catches up all; `turns` must not overlap. Both note what they do outside of the journal.
@@ -40,10 +41,20 @@ SECONDS = 15
 WORKERS = 3
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, journal: object, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which kind of journal the test and its programs use."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").url(schema=fresh_schema())
+        monkeypatch.setenv("ONWARD_URL", url)
+    kind: str = request.param
+    return kind
+
+
 @pytest.mark.important
 @pytest.mark.slow
 def test_three_workers_that_are_killed_start_each_time_once(
-    programs: Programs, tell: Callable[[object], None]
+    where: str, programs: Programs, tell: Callable[[object], None]
 ) -> None:
     programs.write(APP, "app.py")
     dice = random.Random(7)
@@ -61,11 +72,11 @@ def test_three_workers_that_are_killed_start_each_time_once(
             hits += 1
         workers[at].send_signal(signal.SIGKILL)
         kills += 1
-        workers[at].wait(10)
+        workers[at].wait(100)
         workers[at] = programs.start("-m", "onward.cli", "worker", "app.py", "--quiet")
     _pause_all(programs)
     _let_end(workers)
-    _check(programs, tell, kills)
+    _check(programs, lambda what: tell(f"{what} ({where})"), kills)
 
 
 def _in_the_middle(programs: Programs, workers: list[Any]) -> int | None:
@@ -88,7 +99,7 @@ def _let_end(workers: list[Any]) -> None:
         time.sleep(0.05)
     for worker in workers:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(100)
 
 
 def _check(programs: Programs, tell: Callable[[object], None], kills: int) -> None:

@@ -17,13 +17,14 @@ from onward.api import connect, ground
 from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
-from onward.api.overview import Acted, NoJournal, Overview, actor
+from onward.api.overview import Acted, Overview, actor
 from onward.api.schedules import Schedules
 from onward.core import keys, limits
 from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
 from onward.core.errors import (
     AlreadyRunning,
     JournalBusy,
+    NoJournal,
     RunNotFound,
     UsageError,
 )
@@ -70,7 +71,7 @@ class Journal:
         # Not `path.exists()`, which raises for a name that is too long.
         if path is not None and not os.path.exists(path):
             raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
-        return cls(Engine(open_store(address), keeper=False))
+        return cls(Engine(open_store(address, create=False), keeper=False))
 
     @property
     def place(self) -> str:

@@ -10,7 +10,7 @@ from onward.api.identity import checked_name
 from onward.api.workflow import Workflow
 from onward.core import limits, when
 from onward.core.errors import UsageError
-from onward.core.schedules import OVERLAPS, CatchUp, Overlap, Spec
+from onward.core.schedules import CATCH_UPS, OVERLAPS, CatchUp, Overlap, Spec
 from onward.core.when import Timing
 from onward.runtime import registry
 from onward.runtime.registry import Plan
@@ -127,8 +127,9 @@ def _seconds(given: object, name: str, least: float, most: float) -> float:
 
 
 def _catch_up(given: object) -> tuple[CatchUp, float]:
-    if given == "none" or given == "latest" or given == "all":
-        return given, 0.0
+    known: CatchUp | None = next((one for one in CATCH_UPS if one == given), None)
+    if known is not None and known != "window":
+        return known, 0.0
     if isinstance(given, str):
         raise UsageError(
             f'catch_up= takes "none", "latest", "all" or a number of seconds, not {given!r}; nothing was scheduled'
@@ -140,7 +141,7 @@ def _overlap(given: object, catch_up: CatchUp, timing: Timing) -> Overlap:
     catches_up = catch_up in ("all", "window")
     if given is None:
         return "queue" if catches_up else "skip" if timing.every_s is None else "latest"
-    chosen = next((one for one in OVERLAPS if one == given), None)
+    chosen: Overlap | None = next((one for one in OVERLAPS if one == given), None)
     if chosen is None:
         raise UsageError(f"overlap= takes one of {', '.join(OVERLAPS)}, not {given!r}; nothing was scheduled")
     if catches_up and chosen not in ("queue", "allow"):

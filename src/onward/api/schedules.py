@@ -27,8 +27,9 @@ from onward.core.schedules import (
     tail_of,
     triggered,
 )
-from onward.core.texts import plain
+from onward.core.texts import plain, quoted
 from onward.runtime.engine import Engine, was_moved
+from onward.runtime.observe import span
 
 # active: a worker follows it. orphaned: no living worker defines it, so nothing starts. over: no further time comes.
 # ahead: its last time lies in the future, because the clock was wrong. damaged: what is stored of it cannot be read.
@@ -90,6 +91,18 @@ class Schedules:
     def get(self, name: str, *, latest: int = _LATEST) -> ScheduleView:
         """One schedule, with its latest runs. Raises ScheduleNotFound, which names the nearest one."""
         return self._view(self._find(name), latest)
+
+    def sentences(self) -> Iterator[str]:
+        """What a person should know of times that have come and that nobody starts."""
+        now = self._store.now()
+        for schedule in self._store.schedules():
+            late_s = now - schedule.due_at if schedule.due_at is not None else 0.0
+            if schedule.paused or schedule.going or late_s <= limits.MISSED_S or self.is_defined(schedule):
+                continue
+            yield (
+                f"schedule {plain(schedule.name)} is due since {span(late_s)}, and no living worker defines it; "
+                f"start one with: onward worker TARGET"
+            )
 
     def _view(self, schedule: Schedule, latest: int) -> ScheduleView:
         runs = tuple(self._store.runs_of_schedule(schedule.name, limit=latest))
@@ -167,7 +180,7 @@ class Schedules:
             if isinstance(asked, str):
                 raise UsageError(
                     f"schedule {plain(name)} skips what comes while a run goes on, and {plain(asked)} has not ended; "
-                    f"nothing was started. Wait for it, or end it with: onward cancel {plain(asked)}"
+                    f"nothing was started. Wait for it, or end it with: onward cancel {quoted(asked)}"
                 )
             move, started = asked
             if self._moved(move):
@@ -201,7 +214,7 @@ class Schedules:
                 raise UsageError(
                     f"schedule {plain(name)} is defined by a worker that lives, and would come back when the next one "
                     f"starts; nothing was removed. Take it out of the code first, or pause it: onward schedule pause "
-                    f"{plain(name)}"
+                    f"{quoted(name)}"
                 )
             if self._moved(Move(schedule, None)):
                 return schedule
@@ -230,7 +243,7 @@ class Schedules:
         if not found:
             raise UsageError(
                 f"schedule {name} has no time from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}; nothing was "
-                f"started. `onward schedule show {name}` shows its times."
+                f"started. `onward schedule show {quoted(schedule.name)}` shows its times."
             )
         if len(found) > at_most:
             reach = when.local(spec.timing, found[-2])

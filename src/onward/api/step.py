@@ -260,6 +260,10 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]
     be recordable. `memory` (bytes, or "512MB") bounds what that process may allocate: beyond it MemoryError.
     `timeout` (seconds) ends an attempt with StepTimeout: an async step is cancelled, a sync one needs `isolate`.
 
+    `executor=ProcessPoolExecutor(4)` executes it there, for work that keeps a core busy: in any executor of
+    `concurrent.futures`, or one that a function makes when it is first needed; then a broken one is replaced. It is for
+    sync functions of a module's top level. A step that kills the executor's worker counts as crashed.
+
     `at_most_once=True` never begins the step again after an attempt of which nobody knows whether it was executed: its
     process died, it was cut off, or its outcome could not be recorded. Then `probe`, called with the step's arguments,
     answers `onward.Done(value)` or `onward.NotDone()`; without an answer the run is stuck and InDoubt says what to

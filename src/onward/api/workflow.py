@@ -72,7 +72,7 @@ class Workflow(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn, self.name = fn, name
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async: bool = inspect.iscoroutinefunction(fn)
         self.whole, self.says_attempts = policy, says_attempts
         self._arguments = Arguments(fn)
         self._policy = Policy(max_crashes=policy.max_crashes)

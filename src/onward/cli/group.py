@@ -13,6 +13,7 @@ import click
 from onward.core.errors import (
     AlreadyRunning,
     JournalError,
+    NoJournal,
     OnwardError,
     RunNotFound,
     ScheduleNotFound,
@@ -81,8 +82,6 @@ def _drop_output() -> None:
 
 def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
-    from onward.api.overview import NoJournal  # noqa: PLC0415  (it would make help wait for what opens journals)
-
     if isinstance(error, (RunNotFound, ScheduleNotFound, NoJournal)):
         return NOT_FOUND
     if isinstance(error, (AlreadyRunning, JournalError)):

@@ -16,7 +16,7 @@ from onward.core import when
 from onward.core.errors import UsageError
 from onward.core.model import Run
 from onward.core.schedules import Spec, nominal_of, origin
-from onward.core.texts import plain
+from onward.core.texts import plain, quoted
 from onward.runtime.observe import span
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
@@ -101,7 +101,7 @@ def pause(name: str, *, as_json: bool) -> None:
     with Journal.existing() as journal:
         view = journal.schedules.pause(name)
     _report(
-        view, f"schedule {plain(name)} is paused; go on with: onward schedule resume {plain(name)}", as_json
+        view, f"schedule {plain(name)} is paused; go on with: onward schedule resume {quoted(name)}", as_json
     )
 
 
@@ -130,8 +130,8 @@ def trigger(name: str, *, as_json: bool) -> None:
     elif started.waits:
         tell(f"{plain(started.run_id)} begins when the run before it has ended")
     else:
-        run = plain(started.run_id)
-        tell(f"{plain(name)} is queued as {run}; see it with: onward show {run}")
+        run = started.run_id
+        tell(f"{plain(name)} is queued as {plain(run)}; see it with: onward show {quoted(run)}")
 
 
 @click.command()
@@ -255,7 +255,7 @@ def _what(view: ScheduleView) -> str:
 
 def _sentences(view: ScheduleView, now: float) -> Sequence[str]:
     """What a person should know of its state."""
-    name = plain(view.name)
+    name = quoted(view.name)
     found = {
         "orphaned": "no living worker defines it, so nothing starts. Start one with: onward worker TARGET; or, if it "
         f"is gone for good: onward schedule remove {name}",

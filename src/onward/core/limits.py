@@ -24,6 +24,9 @@ PROGRESS_S: Final = 2.0
 
 # How long a writer waits for another process's transaction before it reports JournalBusy.
 BUSY_S: Final = 30.0
+# How long one call to a database server may take before its connection is given up and replaced. Well within a lease,
+# so that a renewal on a connection that has gone dead leaves time for another one.
+CALL_S: Final = 10.0
 # How long a fork waits for the journal to be at rest. Transactions and parts of a checkpoint take milliseconds: longer
 # is a fork from a signal handler that interrupted one, and waiting on would hang the process, so it forks all the same.
 FORK_S: Final = 5.0

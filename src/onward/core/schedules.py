@@ -28,6 +28,7 @@ Overlap = Literal["skip", "latest", "queue", "cancel_old", "allow"]
 # What becomes of times that came while no worker was there.
 CatchUp = Literal["none", "latest", "all", "window"]
 OVERLAPS: Final[tuple[Overlap, ...]] = get_args(Overlap)
+CATCH_UPS: Final[tuple[CatchUp, ...]] = get_args(CatchUp)
 
 _PREFIX: Final = "schedule:"
 _AT: Final = "@"  # stands in no schedule's name
@@ -227,7 +228,8 @@ def advanced(schedule: Schedule, spec: Spec, *, now: float, unfinished: Collecti
 
     `unfinished`: those of its `going` runs that have not ended.
     """
-    if schedule.paused:
+    is_due = schedule.due_at is not None and schedule.due_at <= now
+    if schedule.paused or not (is_due or schedule.backlog):
         return None
     after = schedule._replace(going=tuple(one for one in schedule.going if one in unfinished))
     come = _come(after, spec, now)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import Final
 
 from onward.core import limits
-from onward.core.lazily import Lazily
 from onward.core.schedules import Move, Schedule, advanced, declared, workflow_of
-from onward.core.texts import plain
+from onward.core.texts import plain, quoted
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.runtime.registry import Plan
 
-if TYPE_CHECKING:
-    import shlex
-else:
-    shlex = Lazily("shlex")
+# Of its time, a worker of a busy journal spends at most one part in so many on looking at schedules without need.
+_SHARE: Final = 30
 
 
 class Scheduler:
@@ -42,6 +39,8 @@ class Scheduler:
         self._began_at: float | None = None  # by the store's clock; None before the first look
         self._version: object = None
         self._looked_at = float("-inf")
+        self._took_s = 0.0  # the last look
+        self._is_behind = False  # whether somebody has written since the last look
         self._watches = False  # whether a definition in force is another worker's
         self._dead: dict[str, tuple[float, bool]] = {}
         # When something is to be done that no change of the journal will tell of; by the store's clock.
@@ -54,7 +53,11 @@ class Scheduler:
         """
         if not self._plans or not self._is_time(version):
             return
-        self._looked_at = self._clock()
+        self._looked_at, self._is_behind = self._clock(), False
+        self._look(version)
+        self._took_s = self._clock() - self._looked_at
+
+    def _look(self, version: object) -> None:
         now = self._store.now()
         stored = {schedule.name: schedule for schedule in self._store.schedules()}
         begins = self._began_at is None
@@ -76,19 +79,21 @@ class Scheduler:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to do at once."""
-        return self.next_at is not None and self.next_at <= self._store.now()
+        """Whether there is something to do at once, or may be as soon as it looks again."""
+        return self._is_behind or (self.next_at is not None and self.next_at <= self._store.now())
 
     def _is_time(self, version: object) -> bool:
         now, at = self._store.now(), self._clock()
-        if self.is_due:
+        if self.next_at is not None and self.next_at <= now:
             return True
         since_s = at - self._looked_at
         if version == self._version and not (self._watches and since_s >= limits.DECLARER_S):
             return False
-        if since_s < limits.SCHEDULES_S:  # others write all the time
-            soon = now + limits.SCHEDULES_S - since_s
+        wait_s = max(limits.SCHEDULES_S, _SHARE * self._took_s)
+        if since_s < wait_s:  # others write all the time
+            soon = now + wait_s - since_s
             self.next_at = soon if self.next_at is None else min(self.next_at, soon)
+            self._is_behind = True
             return False
         return True
 
@@ -179,5 +184,5 @@ class Scheduler:
                 self._say(
                     f"schedule {plain(schedule.name)} of {plain(workflow)} is in the journal and not in this code, so "
                     f"this worker does not follow it. If it is gone for good: onward schedule remove "
-                    f"{shlex.quote(plain(schedule.name))}"
+                    f"{quoted(schedule.name)}"
                 )

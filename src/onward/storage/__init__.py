@@ -34,6 +34,11 @@ class Store(Protocol):
         """Where it is, for people: a path, or a URL without its password."""
         ...
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What at this place is in the way of what is promised, a sentence each; nothing, as a rule."""
+        ...
+
     def now(self) -> float:
         """The store's clock: leases and timers are judged by it alone. Seconds since the epoch."""
         ...
@@ -264,7 +269,11 @@ class Store(Protocol):
     def owner(self, owner_id: str) -> Owner | None: ...
 
     def owner_is_dead(self, owner_id: str) -> bool:
-        """True only if it is proven that the process is dead: its lock is free, on this boot and mount."""
+        """True only if it is proven that the process is dead.
+
+        The kernel has freed its lock or its number, on this boot; or its session with the database is gone and has not
+        come back for a while. Never from the age of a lease: that is for who asks.
+        """
         ...
 
     def ended_alive(self, owner_id: str) -> bool:
@@ -276,7 +285,18 @@ class Store(Protocol):
         ...
 
     def version(self) -> object:
-        """A cheap value that changes when anybody has written: waiting without polling the rows."""
+        """A cheap value that changes when anybody has written: waiting without polling the rows.
+
+        At once for what others wait for (runs that are queued, asked, released or at their end) and for all that this
+        process writes; for the rest within a second. It may change without need.
+        """
+        ...
+
+    def doorbell(self) -> int | None:
+        """A descriptor to poll: readable once anybody has begun to write, until it is read. None if there is none.
+
+        What was written then is visible, and `version` another one, when its commit is durable. The store closes it.
+        """
         ...
 
     def problems(self) -> Iterator[str]:
@@ -288,6 +308,8 @@ class Store(Protocol):
     def backup(self, target: Path) -> None:
         """Copy the journal as it is at this moment into the file `target`, while others go on writing.
 
+        JournalUnusable, naming the tool, where the database has its own way to make copies.
+
         The copy is complete, checked and durable before it takes its place; readable by its owner alone. It replaces
         an earlier copy, and nothing else. Raises JournalUnusable (a place that cannot be), JournalFull, JournalBroken
         (the journal is damaged, so there is no copy); then `target` is as it was.
@@ -295,7 +317,10 @@ class Store(Protocol):
         ...
 
     def shrink(self) -> None:
-        """Give the room of what was removed back to the disk. Writers wait; needs as much room again meanwhile."""
+        """Give back the room of what was removed: to the disk, or to what the database writes next.
+
+        Writers may have to wait; SQLite needs as much room again meanwhile.
+        """
         ...
 
     def tidy(self) -> None:

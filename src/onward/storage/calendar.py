@@ -5,8 +5,9 @@ What a move is comes from `core.schedules`; a store says what it has (`Rows`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from onward.core.decide import acted
 from onward.core.model import ENDED, Applied, Change, Refused, Run
@@ -72,3 +73,15 @@ def _cancel(rows: Rows, run_id: str, now: float) -> None:
     change = acted(run, "cancelled", by=_BY, now=now)
     assert change is not None, "every unfinished run can be cancelled"
     rows.write(change)
+
+
+def row_of(schedule: Schedule) -> tuple[Any, ...]:
+    """As it is stored: lists as JSON arrays."""
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in schedule)
+
+
+def schedule_of(row: Sequence[Any]) -> Schedule:
+    """As it was stored."""
+    # Columns 7, 10 and 11: `paused`, `going` and `backlog`. Most schedules wait for nothing.
+    lists = [() if text == "[]" else tuple(json.loads(text)) for text in row[10:12]]
+    return Schedule._make((*row[:7], bool(row[7]), *row[8:10], *lists, *row[12:]))

@@ -89,6 +89,10 @@ class MemoryStore:
     def place(self) -> str:
         return self._place
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def now(self) -> float:
         return self._clock()
 
@@ -476,6 +480,9 @@ class MemoryStore:
     def version(self) -> object:
         return self._version
 
+    def doorbell(self) -> int | None:
+        return None
+
     def problems(self) -> Iterator[str]:
         self._refuse_if_unusable()
         for rows in list(self._rows.values()):
@@ -540,5 +547,8 @@ def _merged(stored: Run, after: Run) -> Run:
         identity=stored.identity,
         direct=stored.direct,
         created_at=stored.created_at,
+        queue=stored.queue,
+        lane=stored.lane,
+        parent=stored.parent,
         no=stored.no,
     )

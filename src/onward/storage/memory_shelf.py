@@ -209,7 +209,7 @@ class Calendar:
         request: Callable[[int, Request], bool],
         moved_to: Callable[[], str | None],
     ) -> None:
-        self.write, self.run, self._request, self._moved_to = apply, run, request, moved_to
+        self._apply, self._run, self._request, self._moved_to = apply, run, request, moved_to
         self.schedules: dict[str, Schedule] = {}
 
     @property
@@ -225,6 +225,12 @@ class Calendar:
 
     def drop(self, name: str) -> None:
         del self.schedules[name]
+
+    def run(self, run_id: str) -> Run | None:
+        return self._run(run_id)
+
+    def write(self, change: Change) -> Applied | Refused:
+        return self._apply(change)
 
     def ask_to_cancel(self, run_no: int) -> None:
         self._request(run_no, "cancel")

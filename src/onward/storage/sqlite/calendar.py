@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import apsw
 
 from onward.core.model import Applied, Change, Refused, Run
 from onward.core.schedules import Schedule
+from onward.storage.calendar import row_of
 from onward.storage.sqlite.reader import run_of
 
 
@@ -34,7 +34,7 @@ class Calendar:
         return found
 
     def put(self, schedule: Schedule) -> None:
-        self._execute(self._sql["put_schedule"], _row_of(schedule))
+        self._execute(self._sql["put_schedule"], row_of(schedule))
 
     def drop(self, name: str) -> None:
         self._execute(self._sql["drop_schedule"], (name,))
@@ -48,7 +48,3 @@ class Calendar:
 
     def ask_to_cancel(self, run_no: int) -> None:
         self._execute(self._sql["request"], (run_no, "cancel")).fetchall()
-
-
-def _row_of(schedule: Schedule) -> tuple[Any, ...]:
-    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in schedule)

@@ -16,6 +16,7 @@ from onward.core.flow import Settings
 from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
 from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
+from onward.storage.calendar import schedule_of
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -244,15 +245,6 @@ def settings_of(row: Row) -> Settings:
 
 def run_of(row: Row) -> Run:
     return Run._make((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
-
-
-def schedule_of(row: tuple[Any, ...]) -> Schedule:
-    found = Schedule(*row)
-    return found._replace(
-        paused=bool(found.paused),
-        going=tuple(json.loads(str(found.going))),
-        backlog=tuple(json.loads(str(found.backlog))),
-    )
 
 
 def _text(value: Any) -> Any:
