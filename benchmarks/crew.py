@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from onward.api import connect
+
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _START_S = 60
 
@@ -47,6 +49,10 @@ class Crew:
                     f"a worker ended with {process.returncode}: {words[-1] if words else 'silently'}"
                 )
 
+    def assemble(self, count: int) -> None:
+        """Wait until so many live workers have made themselves known, which each does when it begins to work."""
+        self.until(lambda: at_work() == count, f"that {count} workers are there")
+
     def until(self, condition: Callable[[], bool], what: str, within_s: float = _START_S) -> None:
         """Wait for it in small steps; raises SystemExit when it does not come."""
         end = time.monotonic() + within_s
@@ -59,6 +65,12 @@ class Crew:
     def dismiss(self) -> None:
         for pid in list(self._processes):
             self.kill(pid)
+
+
+def at_work() -> int:
+    """Workers that have announced themselves and live."""
+    store = connect.engine().store
+    return sum(not store.owner_is_dead(worker.owner) for worker in store.workers())
 
 
 @contextmanager

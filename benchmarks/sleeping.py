@@ -25,7 +25,8 @@ _AT_ONCE = 10_000
 _IDLE_S = 10.0
 _WOKEN = 100
 _WITHIN_S = 5.0
-_SETTLE_S = 10.0  # by then all of them have been claimed once, and sleep
+_SETTLE_S = 2.0
+_ASLEEP_S = 10.0  # by then all of them have been claimed once, and sleep
 
 
 @onward.workflow
@@ -51,7 +52,8 @@ def _put_to_sleep(count: int) -> float:
 
 def _idle_share(workers: Crew, pid: int) -> float:
     """Percent of a core that the worker uses while nothing is to be done."""
-    time.sleep(1.0)
+    workers.assemble(1)
+    time.sleep(_SETTLE_S)
     before = cpu_s(pid)
     time.sleep(_IDLE_S)
     workers.check()
@@ -61,7 +63,7 @@ def _idle_share(workers: Crew, pid: int) -> float:
 def _lateness(workers: Crew, place: Path) -> list[float]:
     """Seconds between the due moment and the first line executed after it, of runs that slept as rows."""
     chance = random.Random(1)
-    begin = time.time() + _SETTLE_S
+    begin = time.time() + _ASLEEP_S
     for number in range(_WOKEN):
         wake.start(str(place), number, begin + chance.uniform(0.0, _WITHIN_S))
     workers.until(lambda: _asleep() == _WOKEN, "that all of them sleep", begin - time.time())
@@ -102,7 +104,7 @@ def counting(folder: Path) -> None:
 
     def end() -> None:
         nonlocal count
-        time.sleep(1.0)
+        time.sleep(_SETTLE_S)
         before = count
         time.sleep(_IDLE_S / 2)
         print((count - before) / (_IDLE_S / 2), flush=True)

@@ -11,7 +11,6 @@ from crew import Crew, crew, note, notes
 from row import Row
 
 import onward
-from onward.api import connect
 
 _ROUNDS = 10
 _SPARES = 2  # workers beside the one that is killed
@@ -41,15 +40,9 @@ def _lines(place: Path, word: str, number: int) -> list[list[str]]:
     return [line for line in notes(place) if line[:2] == [word, str(number)]]
 
 
-def _at_work() -> int:
-    """Workers that have announced themselves and live."""
-    store = connect.engine().store
-    return sum(not store.owner_is_dead(worker.owner) for worker in store.workers())
-
-
 def _round(workers: Crew, place: Path, number: int) -> float:
     """Seconds from the kill to the first line that another process writes in the step."""
-    workers.until(lambda: _at_work() == 1 + _SPARES, "that all workers are there")
+    workers.assemble(1 + _SPARES)
     job.start(str(place), number)
     workers.until(lambda: len(_lines(place, "second", number)) == 1, "the step to be killed in")
     victim = int(_lines(place, "second", number)[0][2])

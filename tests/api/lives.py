@@ -31,6 +31,7 @@ def die() -> NoReturn:
     """What a kill leaves: nothing more of the run is recorded, and nobody gives it back."""
     place = current.peek()
     assert place is not None, "only code inside a run dies"
+    place.session.given_back = True  # so nothing is owed for it either
     raise place.session.unwind(Killed())
 
 

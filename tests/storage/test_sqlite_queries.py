@@ -7,6 +7,8 @@ import apsw
 import apsw.ext
 import pytest
 
+from onward.core.decide import submitted
+from onward.core.model import Run
 from onward.storage.queries import load
 from onward.storage.sqlite.store import SqliteStore
 
@@ -76,3 +78,37 @@ def test_a_second_process_finds_the_layout_that_the_first_has_made(
 
 def test_a_comment_is_no_part_of_a_statement() -> None:
     assert all("--" not in statement and statement.strip() for statement in _SQL.values())
+
+
+@pytest.mark.parametrize("name", ["ready_kind", "waiting_kind", "next_due"])
+def test_what_an_idle_worker_asks_does_not_grow_with_the_runs_that_wait(
+    sqlite: SqliteStore, name: str
+) -> None:
+    """A comparison of pairs began at the first run of the pair: a million sleeping runs took a core of every worker."""
+    steps = []
+    for count in (10, 500):
+        for number in range(count):
+            run = Run(f"{count}-{number}", "workflow", "nap", f"{count}-{number}", direct=False, queue="q")
+            sqlite.commit([submitted(run, now=0.0)])
+            sqlite.commit([submitted(_later(run), now=0.0)])
+        steps.append(_steps(sqlite, name))
+    assert steps[1] <= steps[0] + 5
+
+
+def _later(run: Run) -> Run:
+    return run._replace(id=f"{run.id}-later", identity=f"{run.id}-later", wake_at=1e9)
+
+
+def _steps(sqlite: SqliteStore, name: str) -> int:
+    """Instructions that SQLite executes for a statement."""
+    connection = sqlite._writer
+    taken: list[int] = []
+    connection.trace_v2(
+        apsw.SQLITE_TRACE_PROFILE,
+        lambda event: taken.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
+    )
+    try:
+        connection.execute(_SQL[name], ("q", "nap", 0.0)[: _SQL[name].count("?3") + 2]).fetchall()
+    finally:
+        connection.trace_v2(0)
+    return taken[-1]

@@ -18,6 +18,7 @@ from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
 from onward.api.overview import Acted, Overview, actor
+from onward.api.queues import Queues
 from onward.api.schedules import Schedules
 from onward.core import keys, limits
 from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
@@ -90,6 +91,14 @@ class Journal:
         journal.schedules.pause("nightly")
         """
         return Schedules(self._engine)
+
+    @property
+    def queues(self) -> Queues:
+        """Its queues: look at them and act on them.
+
+        journal.queues.pause("scrape")
+        """
+        return Queues(self)
 
     def close(self) -> None:
         """Close the journal; `with onward.Journal() as journal:` does it at the end."""
@@ -251,6 +260,10 @@ class Journal:
             if self._applied(self._retried(run, entries, by or actor())):
                 return Acted(self._find(run.id), units=len(entries))
         raise self._busy(run_id)
+
+    def retry_of(self, run: Run, *, by: str) -> Change:
+        """The change that makes a failed run ready again, as `retry` does; refused if the run goes on meanwhile."""
+        return self._retried(run, self._to_reopen(run), by)
 
     def skip(self, run_id: str, key: str, *, by: str | None = None) -> Acted:
         """Declare a failed or crashed item of a run as done: it is not tried again."""

@@ -32,6 +32,7 @@ _COMMANDS = {
     ),
     "pause": ("onward.cli.acts:pause", "Stop a run at its next step, until it is resumed."),
     "resume": ("onward.cli.acts:resume", "Let a paused run go on."),
+    "queue": ("onward.cli.queue:queue", "What waits: list, pause, set limits, retry what has failed."),
     "schedule": ("onward.cli.schedule:schedule", "What starts by the clock: list, pause, trigger, backfill."),
     "retry": ("onward.cli.acts:retry", "Make a failed or stuck run ready to be continued."),
     "cancel": ("onward.cli.acts:cancel", "End a run for good; what it has recorded is kept."),

@@ -15,6 +15,7 @@ from onward.core.errors import (
     JournalError,
     NoJournal,
     OnwardError,
+    QueueNotFound,
     RunNotFound,
     ScheduleNotFound,
     UsageError,
@@ -82,7 +83,7 @@ def _drop_output() -> None:
 
 def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
-    if isinstance(error, (RunNotFound, ScheduleNotFound, NoJournal)):
+    if isinstance(error, (RunNotFound, QueueNotFound, ScheduleNotFound, NoJournal)):
         return NOT_FOUND
     if isinstance(error, (AlreadyRunning, JournalError)):
         return BUSY

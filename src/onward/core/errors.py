@@ -6,6 +6,7 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ BlockingCall               a blocking call inside a running event loop
 │  └─ NotRecordable              a value that the journal cannot hold
 ├─ ScheduleNotFound              no such schedule
+├─ QueueNotFound                 no such queue
 ├─ RunError                      about one run
 │  ├─ AlreadyRunning             another live process has it
 │  ├─ RunNotFound                no such run
@@ -82,6 +83,15 @@ class NotRecordable(UsageError):
     def __init__(self, where: str, path: str, type_name: str, cure: str) -> None:
         self.where, self.path, self.type_name, self.cure = where, path, type_name, cure
         super().__init__(f"{where}: `{path}` is a `{type_name}`, which cannot be recorded; {cure}")
+
+
+class QueueNotFound(OnwardError):
+    """The journal knows no such queue: none of its runs ever waited there, and nobody has set its limits."""
+
+    def __init__(self, name: str, journal: str, near: str | None = None) -> None:
+        self.name, self.journal = name, journal
+        hint = f" Did you mean `{near}`?" if near else " `onward queue` lists what there is."
+        super().__init__(f"there is no queue `{name}` in {journal}; nothing was changed.{hint}")
 
 
 class ScheduleNotFound(OnwardError):

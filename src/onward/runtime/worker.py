@@ -23,6 +23,7 @@ from onward.runtime import executing, observe, registry
 from onward.runtime.engine import Engine
 from onward.runtime.executing import Ended, Ending
 from onward.runtime.hands import Hands, Work
+from onward.runtime.ring import Ring
 from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
 
@@ -56,7 +57,7 @@ class Worker:
         self._endings: deque[Ending] = deque()  # of those, the ones whose outcome is on its way to the disk
         self._at_most: int | None = None
         self._draining = False
-        self._rung = False
+        self._ring = Ring(engine.store.doorbell())
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
@@ -107,7 +108,7 @@ class Worker:
     def drain(self) -> None:
         """Claim nothing more; what is executed goes on. Safe to call from a signal handler."""
         self._draining = True
-        self._rung = True  # no lock: the claimer looks at it at every turn
+        self._ring.ring()
 
     def rest(self, within_s: float = limits.DRAIN_S) -> int:
         """Wait until what is executed has come to rest: at the next step once the time is over. How many have not.
@@ -189,14 +190,12 @@ class Worker:
             until = min(until, time.monotonic() + wait_s)
         if self._scheduler.next_at is not None:
             until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
-        while not self._rung and time.monotonic() < until:
-            with self._bell:
-                if not self._rung:
-                    self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
-            self._settle()
-            if self._room() > 0 and store.version() != version:
-                break
-        self._rung = False
+        self._ring.wait(until, lambda: self._is_news(version))
+
+    def _is_news(self, version: object) -> bool:
+        """Whether a claim may get something: there is room, and somebody has written."""
+        self._settle()
+        return self._room() > 0 and self.engine.store.version() != version
 
     def _is_more_soon(self) -> bool:
         """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
@@ -325,7 +324,7 @@ class Worker:
             self.executed += 1
             self._held.pop(run.no, None)
             if not self._held or self._room() > 0:
-                self._rung = True
+                self._ring.ring()
                 self._bell.notify()
 
     def _let_go(self, session: Served) -> None:

@@ -292,6 +292,13 @@ class Store(Protocol):
         """
         ...
 
+    def doorbell(self) -> int | None:
+        """A descriptor to poll: readable once anybody has begun to write, until it is read. None if there is none.
+
+        What was written then is visible, and `version` another one, when its commit is durable. The store closes it.
+        """
+        ...
+
     def problems(self) -> Iterator[str]:
         """What is wrong with the stored data, a sentence each: structure, checksums, numbering."""
         ...

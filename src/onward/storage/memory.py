@@ -480,6 +480,9 @@ class MemoryStore:
     def version(self) -> object:
         return self._version
 
+    def doorbell(self) -> int | None:
+        return None
+
     def problems(self) -> Iterator[str]:
         self._refuse_if_unusable()
         for rows in list(self._rows.values()):

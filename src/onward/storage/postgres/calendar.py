@@ -1,86 +1,63 @@
-"""The schedules of a PostgreSQL journal: what their moves read comes at once, and what they write goes at once.
-
-Whoever moves schedules holds a lock of its own for that, taken after those of runs, as nobody takes them the other way.
-"""
+"""The schedules of a PostgreSQL journal: their rows, and the runs that they start, within one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 from onward.core.model import Applied, Change, Refused, Run
 from onward.core.schedules import Move, Schedule
-from onward.storage.calendar import row_of
-from onward.storage.postgres import locks
-from onward.storage.postgres.arrays import bools, columns, floats, ints, texts
+from onward.storage import calendar
+from onward.storage.postgres import locks, rows
+from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.link import Link, Step
-from onward.storage.postgres.rows import Kinds, a_run
-from onward.storage.postgres.transaction import Transaction
-
-_SCHEDULE: Final[Kinds] = (
-    *(texts, texts, ints, floats, floats, floats, floats, bools, texts, floats),
-    *(texts, texts, texts, ints, ints, ints, texts),
-)
+from onward.storage.postgres.transaction import Transaction, guards_of
 
 
 class Calendar:
-    """See `storage.calendar.Rows`. Begins the transaction; `steps` are what is to be written at its end."""
+    """See `storage.calendar.Rows`. The schedules that it is asked for are locked."""
 
-    def __init__(
-        self, link: Link, transaction: Transaction, moves: Sequence[Move], cancelled: Sequence[Run]
-    ) -> None:
-        self._transaction = transaction
-        starts = [start for move in moves for start in move.starts]
-        # So that these are locked, and those who wait for them.
-        ends = [Change(run.no, run.fence, after=run._replace(state="cancelled")) for run in cancelled]
-        names = [known.name for move in moves for known in (move.before or move.after,) if known is not None]
-        ids = [start.after.id for start in starts if start.after is not None] + [run.id for run in cancelled]
-        found = transaction.begin(
-            [*starts, *ends],
-            ("hold", (locks.number(link.schema, "schedules"),)),
-            ("stay", (locks.number(link.schema, "moving"),)),
-            ("moved_to", ()),
-            ("schedule_revision", (texts(names),)),
-            ("runs_of_ids", (texts(ids),)),
-        )
-        _, _, moved, revisions, runs = found
-        self.is_moved = bool(moved)
-        self._revisions: dict[str, int] = dict(revisions)
-        self._runs = {run.id: run for run in map(a_run, runs)}
-        self._put: dict[str, Schedule] = {}
-        self._dropped: set[str] = set()
-        self._asked: list[int] = []
+    def __init__(self, link: Link, transaction: Transaction, *, is_moved: bool) -> None:
+        self._link, self._transaction, self.is_moved = link, transaction, is_moved
 
     def revision(self, name: str) -> int | None:
-        return self._revisions.get(name)
+        found = self._link.ask("schedule_revision", name)
+        return int(found[0][0]) if found else None
 
     def put(self, schedule: Schedule) -> None:
-        self._put[schedule.name] = schedule
-        self._dropped.discard(schedule.name)
-        self._revisions[schedule.name] = schedule.revision
+        self._link.ask("put_schedule", *rows.schedule_row(schedule))
 
     def drop(self, name: str) -> None:
-        self._put.pop(name, None)
-        self._dropped.add(name)
-        del self._revisions[name]
+        self._link.ask("drop_schedule", name)
 
     def run(self, run_id: str) -> Run | None:
-        return self._runs.get(run_id)
+        [found] = self._transaction.read([("run", (run_id,))])
+        if not found:
+            return None
+        number = ints([found[0][-1]])
+        stored, last, again = self._transaction.read(
+            [("guards", (number,)), ("last_seqs", (number,)), ("run", (run_id,))]
+        )
+        for no, guard in guards_of(stored, last).items():
+            self._transaction.know(no, guard)
+        return rows.a_run(again[0]) if again else None
 
     def write(self, change: Change) -> Applied | Refused:
-        answer = self._transaction.apply(change)
-        if change.after is not None and isinstance(answer, Applied):
-            self._runs[change.after.id] = change.after._replace(no=answer.run_no)
-        return answer
+        return self._transaction.apply(change)
 
     def ask_to_cancel(self, run_no: int) -> None:
-        self._asked.append(run_no)
+        self._link.ask("request", run_no, "cancel")
 
-    def steps(self) -> list[Step]:
-        steps: list[Step] = [("request", (no, "cancel")) for no in self._asked]
-        if self._dropped:
-            steps.append(("drop_schedule", (texts(sorted(self._dropped)),)))
-        if self._put:
-            rows = [row_of(schedule) for schedule in self._put.values()]
-            steps.append(("put_schedule", columns(_SCHEDULE, rows)))
-        return steps
+
+def apply(link: Link, moves: Sequence[Move], now: Callable[[], float]) -> list[bool]:
+    """Begin a transaction and make the moves in it; which of them were applied. It is left to be committed."""
+    names = sorted({one.name for move in moves for one in (move.before, move.after) if one is not None})
+    # Also of a schedule that is not there yet, which no row could be locked for.
+    held: list[Step] = [("hold", (locks.number(link.schema, "schedule", name),)) for name in names]
+    stay: Step = ("stay", (locks.number(link.schema, "moving"),))
+    *_, moved = link.all(("begin", ()), stay, *held, ("moved_to", ()))
+    transaction = Transaction(link, now)
+    transaction.moved = bool(moved)
+    applied = calendar.apply(Calendar(link, transaction, is_moved=bool(moved)), moves, now())
+    if steps := transaction.sealed():
+        link.all(*steps)
+    return applied

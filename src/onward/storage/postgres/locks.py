@@ -6,8 +6,8 @@ import hashlib
 from typing import Literal
 
 # layout: changing the schema. owner: held for life by the session of an owner. batch: putting items into the run of a
-# `single`. moving: adding runs (shared), or moving the journal elsewhere (alone). schedules: moving any of them on.
-Purpose = Literal["layout", "owner", "batch", "moving", "schedules"]
+# `single`. schedule: changing one. moving: adding runs (shared), or moving the journal elsewhere (alone).
+Purpose = Literal["layout", "owner", "batch", "schedule", "moving"]
 
 
 def number(schema: str, purpose: Purpose, name: str = "") -> int:

@@ -761,15 +761,12 @@ SELECT name, spec, revision, since, last, next_at, due_at, paused, declarer, dec
 FROM onward.schedule ORDER BY name
 
 -- name: schedule_revision
--- Of many at once. Whoever moves schedules holds a lock, so none of them changes until the transaction ends.
-SELECT name, revision FROM onward.schedule WHERE name = ANY ($1::text[])
+SELECT revision FROM onward.schedule WHERE name = $1
 
 -- name: put_schedule
-INSERT INTO onward.schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at, going,
-    backlog, latest, started, skipped, missed, note)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::double precision[], $5::double precision[],
-    $6::double precision[], $7::double precision[], $8::boolean[], $9::text[], $10::double precision[], $11::text[],
-    $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])
+INSERT INTO onward.schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at,
+    going, backlog, latest, started, skipped, missed, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, revision = excluded.revision, since = excluded.since,
     last = excluded.last, next_at = excluded.next_at, due_at = excluded.due_at, paused = excluded.paused,
     declarer = excluded.declarer, declared_at = excluded.declared_at, going = excluded.going,
@@ -777,16 +774,10 @@ ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, revision = excluded.revis
     missed = excluded.missed, note = excluded.note
 
 -- name: drop_schedule
-DELETE FROM onward.schedule WHERE name = ANY ($1::text[])
+DELETE FROM onward.schedule WHERE name = $1
 
 -- name: unfinished
 SELECT id FROM onward.run WHERE id = ANY ($1::text[]) AND state NOT IN ('done', 'failed', 'cancelled')
-
--- name: runs_of_ids
-SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
-    priority, lane, single, tags, parent, attempt, no
-FROM onward.run WHERE id = ANY ($1::text[])
 
 -- name: runs_of_schedule
 -- Their ids lie between $1 and $2, in the order of the nominal times; others may have such ids too.

@@ -20,13 +20,12 @@ from onward.core.errors import JournalError
 from onward.core.flow import Settings
 from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
 from onward.core.schedules import Schedule, id_range
-from onward.storage.calendar import schedule_of
 from onward.storage.postgres.arrays import texts
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
 from onward.storage.postgres.link import Link, Row, Step
 from onward.storage.postgres.longtext import short, start
-from onward.storage.postgres.rows import a_run
+from onward.storage.postgres.rows import a_run, schedule_of
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
 _FEW: Final = 20_000
@@ -222,12 +221,10 @@ class Reader:
         return [schedule_of(row) for row in self._rows("schedules")]
 
     def unfinished(self, run_ids: Sequence[str]) -> list[str]:
-        asked = [run_id for run_id in run_ids if _storable(run_id)]
-        return [run_id for (run_id,) in self._rows("unfinished", texts(asked))]
+        wanted = [run_id for run_id in run_ids if _storable(run_id)]
+        return [run_id for (run_id,) in self._rows("unfinished", texts(wanted))]
 
     def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
-        if not _storable(name):
-            return []
         return [a_run(row) for row in self._rows("runs_of_schedule", *id_range(name), limit)]
 
     def moved_to(self) -> str | None:

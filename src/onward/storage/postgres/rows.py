@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from onward.core.model import Begun, Entry, Run
+from onward.core.schedules import Schedule
 from onward.storage.postgres.arrays import Packed, blobs, bools, floats, ints, texts
 from onward.storage.postgres.link import Row
 from onward.storage.postgres.longtext import long, short
@@ -81,6 +83,16 @@ def lease(run: Run, no: int) -> Row:
         no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
         run.error, run.single, run.updated_at,
     )  # fmt: skip
+
+
+def schedule_row(schedule: Schedule) -> Row:
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in schedule)
+
+
+def schedule_of(row: Row) -> Schedule:
+    # Columns 10 and 11: `going` and `backlog`. Most schedules wait for nothing.
+    lists = [() if text == "[]" else tuple(json.loads(text)) for text in row[10:12]]
+    return Schedule._make((*row[:10], *lists, *row[12:]))
 
 
 def a_run(row: Sequence[Any]) -> Run:

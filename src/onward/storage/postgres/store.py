@@ -22,12 +22,10 @@ from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJ
 from onward.core.flow import Settings
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
-from onward.storage import calendar
 from onward.storage.masked import Masked
-from onward.storage.postgres import layout, locks, presence
+from onward.storage.postgres import calendar, layout, locks, presence
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.arrays import ints
-from onward.storage.postgres.calendar import Calendar
 from onward.storage.postgres.clock import DatabaseClock
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
@@ -35,7 +33,6 @@ from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.presence import Absences, Traces
 from onward.storage.postgres.pulse import Pulse
 from onward.storage.postgres.sql import statements
-from onward.storage.postgres.transaction import Transaction
 from onward.storage.postgres.upkeep import Upkeep
 from onward.storage.postgres.writer import Line, Writer
 
@@ -218,6 +215,11 @@ class PostgresStore(Upkeep):
         self._refuse_if_closed()
         return self._pulse.version()
 
+    def doorbell(self) -> int | None:
+        return (
+            None  # what is heard is asked of the connection, which may be another one after the next restart
+        )
+
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
         [held] = self._kept(("renew", (owner, until)))
         self._clock.measured(lambda: float(self._kept(("clock", ()))[0][0][0]))
@@ -234,6 +236,19 @@ class PostgresStore(Upkeep):
             link.ask("set_limited", name, not Settings._make(row).limits.is_free)
         self._tell()
 
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        try:
+            return self._moved_schedules(moves)
+        except psycopg.errors.UniqueViolation:  # of a run of that id, added meanwhile: now it is seen
+            return self._moved_schedules(moves)
+
+    def _moved_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        with self._transaction() as link:
+            applied = calendar.apply(link, moves, self.now)
+        if any(applied):
+            self._tell()
+        return applied
+
     def _told_of(self, name: str, *values: object) -> list[Any]:
         """A statement that others may be waiting for."""
         [rows] = self._kept((name, values))
@@ -242,28 +257,6 @@ class PostgresStore(Upkeep):
 
     def _tell(self) -> None:
         self._kept(("notify", (self._connector.address.schema,)))
-
-    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
-        while True:
-            try:
-                applied = self._move_schedules(moves)
-            except psycopg.errors.UniqueViolation:
-                continue  # somebody has just added a run of an id that a schedule was to start: now it is seen
-            if any(applied):
-                self._tell()
-            return applied
-
-    def _move_schedules(self, moves: Sequence[Move]) -> list[bool]:
-        # Their numbers never change: who holds them is read again once they are locked.
-        asked = [run_id for move in moves for run_id in move.cancels]
-        cancelled = [run for run_id in dict.fromkeys(asked) if (run := self.run(run_id)) is not None]
-        with self._transaction() as link:
-            transaction = Transaction(link, self.now)
-            rows = Calendar(link, transaction, moves, cancelled)
-            applied = calendar.apply(rows, moves, self.now())
-            if any(applied):
-                link.all(*transaction.sealed(), *rows.steps())
-            return applied
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker

@@ -225,7 +225,7 @@ class Transaction:
 
     def _claim(self, order: Claim) -> Answered:
         now = self._now()
-        found = self._read(shelf.reads(order, now))
+        found = self.read(shelf.reads(order, now))
         self._tray = None  # what takes more items may have begun now
         return claims.claim(shelf.Shelf(self._link, self, found), order, now)
 
@@ -233,12 +233,12 @@ class Transaction:
         if self._tray is None:
             same = list(takewhile(lambda one: type(one) is Arrival, following))
             coming = [one for one in same if type(one) is Arrival]
-            self._tray = tray.Tray(self._link, self, self._read(tray.reads(coming, self._link.schema)))
+            self._tray = tray.Tray(self._link, self, self.read(tray.reads(coming, self._link.schema)))
         answer = arrivals.arrive(self._tray, order, self._now())
         self.heard = True
         return answer
 
-    def _read(self, questions: Sequence[Step]) -> list[list[Row]]:
+    def read(self, questions: Sequence[Step]) -> list[list[Row]]:
         """The answers to questions that must see what stands before them: that is written first."""
         before = self.steps()
         found = self._link.all(*before, *questions)

@@ -268,12 +268,25 @@ UPDATE queue SET turn = ?2 WHERE name = ?1
 
 -- name: ready_kind
 -- The next pair of queue and workflow of which runs are pending: a step into the index for each pair, not for each run.
-SELECT queue, name FROM run INDEXED BY run_ready
-WHERE direct = 0 AND state = 'pending' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
+-- Not `(queue, name) > (?1, ?2)`: for that SQLite begins at the pair itself and passes over all of its runs.
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name > ?2 ORDER BY name LIMIT 1)
+UNION ALL
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue > ?1 ORDER BY queue, name LIMIT 1)
+LIMIT 1
 
 -- name: waiting_kind
-SELECT queue, name FROM run INDEXED BY run_due
-WHERE direct = 0 AND state = 'waiting' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_due
+    WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name > ?2 ORDER BY name LIMIT 1)
+UNION ALL
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_due
+    WHERE direct = 0 AND state = 'waiting' AND queue > ?1 ORDER BY queue, name LIMIT 1)
+LIMIT 1
 
 -- name: ready
 SELECT no, priority, lane, NULL, fence > 0 FROM run INDEXED BY run_ready

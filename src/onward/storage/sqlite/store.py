@@ -25,7 +25,7 @@ from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
-from onward.storage.sqlite import files, forks
+from onward.storage.sqlite import doorbell, files, forks
 from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
@@ -73,6 +73,7 @@ class SqliteStore(Upkeep):
         self._writing = threading.Lock()
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
+        self._doorbell: int | None = None
         self._looked_at = 0.0
         self._straight = Straight(_SQL)
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
@@ -361,9 +362,21 @@ class SqliteStore(Upkeep):
         """Who holds all of these has the store to itself; they are taken in this order."""
         return self._tidying, self._writing, self._reading
 
+    def doorbell(self) -> int | None:
+        with self._writing:
+            if self._doorbell is None and self._closed is None:
+                self._doorbell = doorbell.hung(Path(f"{self._path}-wal"))
+            return self._doorbell
+
+    def _take_down_doorbell(self) -> None:
+        if self._doorbell is not None:
+            os.close(self._doorbell)
+            self._doorbell = None
+
     def abandon(self) -> None:
         if self._closed is not None:
             return
+        self._take_down_doorbell()
         # Not closed here: see `forks` for when that is harmless.
         _abandoned.extend((self._writer, self._keeper, self._connection))
         self._owners.close()
@@ -392,3 +405,4 @@ class SqliteStore(Upkeep):
                 connection.close(True)
             self._owners.close()
             self._turn.close()
+            self._take_down_doorbell()

@@ -168,8 +168,8 @@ CREATE TABLE onward.waiter (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX waiter_run ON onward.waiter (run);
 
--- `spec` is what code defines, as JSON; `going` and `backlog` are JSON arrays of texts. The runs of a schedule are
--- those whose ids begin with its name and whose identity says so, see core.schedules.
+-- `spec` is what code defines, as JSON; `going` and `backlog` are JSON arrays of texts. The runs of a schedule are those
+-- whose ids begin with its name and whose identity says so, see core.schedules.
 CREATE TABLE onward.schedule (
     name        text COLLATE "C" PRIMARY KEY,
     spec        text NOT NULL,
@@ -179,7 +179,7 @@ CREATE TABLE onward.schedule (
     next_at     double precision,
     due_at      double precision,
     paused      boolean NOT NULL,
-    declarer    text COLLATE "C",
+    declarer    text,
     declared_at double precision NOT NULL,
     going       text NOT NULL,
     backlog     text NOT NULL,
@@ -188,7 +188,7 @@ CREATE TABLE onward.schedule (
     skipped     bigint NOT NULL,
     missed      bigint NOT NULL,
     note        text
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+);
 
 CREATE TABLE onward.meta (
     name  text COLLATE "C" PRIMARY KEY,
