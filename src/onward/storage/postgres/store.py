@@ -216,7 +216,9 @@ class PostgresStore(Upkeep):
         return self._pulse.version()
 
     def doorbell(self) -> int | None:
-        return None  # what is heard is asked of the connection, which may be another one after the next restart
+        return (
+            None  # what is heard is asked of the connection, which may be another one after the next restart
+        )
 
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
         [held] = self._kept(("renew", (owner, until)))
