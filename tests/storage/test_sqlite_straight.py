@@ -21,6 +21,9 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
+    def cursor(self) -> Any:
+        return self
+
     def execute(self, statement: str, *values: Any) -> Any:
         self.said.append(statement.split()[0])
         return self._connection.execute(statement, *values)
@@ -29,7 +32,7 @@ class Watched:
 @pytest.fixture
 def watched(sqlite: SqliteStore) -> Watched:
     watched = Watched(sqlite._writer)
-    sqlite._writer = watched  # type: ignore[assignment]
+    sqlite._write_through(watched)  # type: ignore[arg-type]
     return watched
 
 

@@ -141,7 +141,8 @@ class Arguments:
         )
 
 
-_NOTHING = object()
+_NOTHING: Any = object()
+_new = tuple.__new__
 
 
 class Step(Generic[P, R]):
@@ -169,15 +170,16 @@ class Step(Generic[P, R]):
         session = place.session
         key = place.scope.next(self.name) if self._key is None else place.scope.named(self.name, self._key)
         fingerprint = self._arguments.fingerprint(actual, kwargs, skip)
-        if not self.is_async:
+        if key in session.recorded and not self.is_async:
             entry = session.recalled(key, "step", self.name, fingerprint)
             if entry is not None:
                 return session.replay(entry)  # type: ignore[no-any-return]
-        unit = Unit(key, "step", self.name, self.policy, fingerprint)
+        # As Unit(...), which a NamedTuple's constructor would make at twice the cost, see core/model.py.
+        unit = _new(Unit, (key, "step", self.name, self.policy, fingerprint, False, True))
         if self.manner is not None:
             return self._with_care(session, unit, actual, kwargs)  # type: ignore[no-any-return]
         execute = perform_async if self.is_async else perform
-        return execute(connect.engine(), session, unit, self.fn, actual, kwargs)  # type: ignore[return-value]
+        return execute(connect.engine(), place, unit, self.fn, actual, kwargs)  # type: ignore[return-value]
 
     def _with_care(self, session: Session, unit: Unit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self.manner is not None, "the caller asked"

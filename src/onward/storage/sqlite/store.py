@@ -18,7 +18,7 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
-from onward.core.model import Answer, Applied, Change, Owner, Request
+from onward.core.model import Answer, Change, Owner, Request
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
@@ -31,6 +31,7 @@ from onward.storage.sqlite.transaction import (
     UNWRITABLE,
     Batch,
     Clash,
+    Doubt,
     Inserted,
     Straight,
     Transaction,
@@ -63,13 +64,12 @@ class SqliteStore(Upkeep):
         force_sqlite: bool = False,
     ) -> None:
         self._path = Path(os.path.abspath(path))
-        self._clock = clock
+        self.now: Callable[[], float] = clock  # asked twice a step: no method around it
         self._durability: Durability = durability
         self._writing = threading.Lock()
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
-        self._looked_at = 0.0
-        self._straight = Straight(_SQL)
+        self._look_at = 0.0
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
         created = files.prepare(self._path, force_network=force_network)
         self._owners = Owners(self._path)
@@ -87,7 +87,7 @@ class SqliteStore(Upkeep):
             if not created:
                 files.refuse_truncated(self._path)
             with opening(self._path):
-                self._writer = connect(self._path, durability=self._durability)
+                self._write_through(connect(self._path, durability=self._durability))
                 migrate(self._writer, self.place)
                 if created:
                     files.lengthen_log(self._path)
@@ -106,9 +106,6 @@ class SqliteStore(Upkeep):
     def place(self) -> str:
         return str(self._path)
 
-    def now(self) -> float:
-        return self._clock()
-
     # -- writing ------------------------------------------------------------------------------------
 
     def commit(self, changes: Sequence[Change]) -> list[Answer]:
@@ -116,18 +113,17 @@ class SqliteStore(Upkeep):
         with self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
-                self._look()
-                return self._commit(changes)
+                if self._unusable is not None or time.monotonic() >= self._look_at:
+                    self._look()
+                return self._straight.commit(changes) or self._commit(changes)
+            except Doubt as doubt:
+                return self._resolved(doubt.inserted, doubt.problem)
             except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
                 self._end()
 
     def _commit(self, changes: Sequence[Change]) -> list[Answer]:
-        if len(changes) == 1:
-            row = self._straight.row(changes[0])
-            if row is not None and (answers := self._commit_straight(row)) is not None:
-                return answers
         writer = self._writer
         writer.execute(_SQL["begin"])
         try:
@@ -150,17 +146,14 @@ class SqliteStore(Upkeep):
         self._straight.learn(batch.left)
         return batch.answers
 
-    def _commit_straight(self, row: Row) -> list[Answer] | None:
+    def _resolved(self, inserted: Inserted, problem: apsw.Error) -> list[Answer]:
+        """The answers to a commit that went straight and of which SQLite said that it failed."""
         try:
-            return [Applied(row[0], row[1], None)] if self._straight.insert(self._writer, row) else None
-        except apsw.BusyError:
-            raise  # nothing was begun
-        except apsw.Error as problem:
-            self._straight.forget()
-            doubtful = Inserted(row)
-            if not self._happened(doubtful, problem):
-                raise
-            return doubtful.answers
+            if self._happened(inserted, problem):
+                return inserted.answers
+        except FAILURES as worse:
+            raise self._failed(worse) from worse
+        raise self._failed(problem) from problem
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -170,7 +163,7 @@ class SqliteStore(Upkeep):
         with Masked(), self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
-                self._look(now=True)
+                self._look()
                 self._writer.execute(_SQL["begin"])
                 yield self._writer
                 self._writer.execute(_SQL["commit"])
@@ -230,13 +223,10 @@ class SqliteStore(Upkeep):
         if self._unusable is not None:
             raise self._unusable
 
-    def _look(self, *, now: bool = False) -> None:
-        """See now and then whether the journal's files are still the same; JournalBroken if they are not."""
+    def _look(self) -> None:
+        """See whether the journal's files are still the same; JournalBroken if they are not."""
         self._refuse_if_unusable()
-        at = time.monotonic()
-        if not now and at - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = at
+        self._look_at = time.monotonic() + _LOOK_S
         if self._files() != self._identity:
             self._unusable = JournalBroken(
                 f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then "
@@ -281,9 +271,12 @@ class SqliteStore(Upkeep):
 
     def _renew_writer(self) -> None:
         """Replace the writing connection, whose state is in doubt."""
-        fresh = connect(self._path, durability=self._durability)
-        doubtful, self._writer = self._writer, fresh
+        fresh, doubtful = connect(self._path, durability=self._durability), self._writer
+        self._write_through(fresh)
         doubtful.close(True)
+
+    def _write_through(self, connection: apsw.Connection) -> None:
+        self._writer, self._straight = connection, Straight(connection, _SQL)
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -310,7 +303,7 @@ class SqliteStore(Upkeep):
         with Masked(), self._writing:
             try:
                 self._turn.take(within_s)
-                self._look(now=True)
+                self._look()
                 self._keeper.set_busy_timeout(_RESTART_MS)
                 self._keeper.wal_checkpoint(mode=mode)
             finally:

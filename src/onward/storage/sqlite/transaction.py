@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import apsw
 
-from onward.core.model import Answer, Applied, Begun, Change, Refused, Run
+from onward.core.model import Answer, Applied, Begun, Change, Refused, Run, applied
 from onward.storage import guards
 from onward.storage.guards import Guard
 
@@ -21,6 +21,10 @@ UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigEr
 
 Row = tuple[Any, ...]
 
+# What follows the entries of a change that is nothing but entries.
+_NOTHING_ELSE: Final = list(Change(0, 0)[3:])
+_UNKNOWN: Final = (-1, -1)  # no fence is negative
+
 
 class Clash(Exception):
     """A change that collides with what is stored or with its own batch; the transaction must be taken back."""
@@ -28,6 +32,14 @@ class Clash(Exception):
     def __init__(self, refused: Refused) -> None:
         self.refused = refused
         super().__init__(refused.detail)
+
+
+class Doubt(Exception):
+    """A commit that went straight, of which SQLite says that it failed: it may be on the disk all the same."""
+
+    def __init__(self, inserted: Inserted, problem: apsw.Error) -> None:
+        self.inserted, self.problem = inserted, problem
+        super().__init__(str(problem))
 
 
 class Transaction:
@@ -154,8 +166,11 @@ class Straight:
 
     _RUNS: Final = 10_000
 
-    def __init__(self, sql: Mapping[str, str]) -> None:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._insert = sql["add_alone"]
+        # One cursor for all of them: making one costs as much as the statement's own work.
+        self._execute = connection.cursor().execute
+        self._changes = connection.changes
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
 
     def learn(self, left: Mapping[int, Guard]) -> None:
@@ -165,32 +180,29 @@ class Straight:
         for no, guard in left.items():
             self._last[no] = guard.fence, guard.seq
 
-    def forget(self) -> None:
-        """Something went wrong: what is stored must be read again."""
-        self._last.clear()
-
-    def row(self, change: Change) -> Row | None:
-        """The values of the statement, or None for a change that cannot go straight."""
-        no, fence, entries, begun, ended, after, before, progress, create, beside = change
-        if len(entries) != 1 or begun or ended or create or beside:
+    def commit(self, changes: Sequence[Change]) -> list[Answer] | None:
+        """The answer, once it is durable; None if nothing was written, because the change cannot go straight."""
+        if len(changes) != 1:
             return None
-        if after is not None or before is not None or progress is not None:
+        no, fence, entries, *rest = changes[0]
+        if rest != _NOTHING_ELSE or len(entries) != 1:
             return None
-        known = self._last.get(no)
-        if known is None or known[0] != fence:
+        known, seq = self._last.get(no, _UNKNOWN)
+        if known != fence:
             return None
-        return (no, known[1] + 1, *entries[0][:11], fence)
-
-    def insert(self, connection: apsw.Connection, row: Row) -> bool:
-        """Whether the row was inserted, and so committed; if not, nothing was written."""
+        seq += 1
         try:
-            connection.execute(self._insert, row)
+            self._execute(self._insert, (no, seq, *entries[0][:11], fence))
+        except apsw.BusyError:
+            raise  # nothing was begun
         except UNWRITABLE:
-            return False
-        if connection.changes() != 1:
-            return False
-        self._last[row[0]] = row[-1], row[1]
-        return True
+            return None
+        except apsw.Error as problem:
+            raise Doubt(Inserted(no, seq, fence), problem) from problem
+        if self._changes() != 1:
+            return None
+        self._last[no] = fence, seq
+        return [applied(no, seq)]
 
 
 def one_by_one(connection: apsw.Connection, sql: Mapping[str, str], changes: Sequence[Change]) -> Batch:
@@ -239,9 +251,9 @@ class Batch:
 class Inserted:
     """The same for a commit that went straight."""
 
-    def __init__(self, row: Row) -> None:
-        self._no, self._seq, self._fence = row[0], row[1], row[-1]
-        self.answers: list[Answer] = [Applied(self._no, self._seq, None)]
+    def __init__(self, no: int, seq: int, fence: int) -> None:
+        self._no, self._seq, self._fence = no, seq, fence
+        self.answers: list[Answer] = [Applied(no, seq, None)]
 
     def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
         row = guard_of(self._no)
