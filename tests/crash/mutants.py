@@ -104,9 +104,9 @@ MUTANTS = (
         "loop",
         (
             Edit(
-                _TRANSACTION,
-                "            self._entries.clear()\n",
-                f"            self._entries.clear()\n            {_SPLIT}\n",
+                "storage/sqlite/straight.py",
+                "            if plan.units:\n",
+                '            self._execute("COMMIT"); self._execute("BEGIN IMMEDIATE")\n            if plan.units:\n',
             ),
         ),
     ),

@@ -26,9 +26,9 @@ def payload(value: Any, unit: str | None) -> str | None:
 
 
 def decoded(entry: Entry) -> Any:
-    value, crc = entry[5:7]
+    value = entry[5]
     assert value is not None, "checked by the caller"
-    if crc != codec.checksum(value):
+    if entry[6] != codec.checksum(value):
         raise codec.PayloadError(
             f"`{entry.key}` (entry {entry.seq}) does not match its checksum; `onward doctor` shows what is damaged"
         )

@@ -200,8 +200,8 @@ class Session(Ledger):
 
     def replay(self, entry: Entry) -> Any:
         """What was recorded: the value, or the error raised again."""
-        if entry[2] == "done":
-            return None if entry[5] is None else decoded(entry)
+        if entry.state == "done":
+            return None if entry.value is None else decoded(entry)
         error = recorded_error(entry)
         blame(error, entry.key)
         raise error

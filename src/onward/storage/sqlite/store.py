@@ -27,16 +27,8 @@ from onward.storage.sqlite.connection import Durability, connect, opening, refus
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 from onward.storage.sqlite.reader import Row
-from onward.storage.sqlite.transaction import (
-    UNWRITABLE,
-    Batch,
-    Clash,
-    Doubt,
-    Inserted,
-    Straight,
-    Transaction,
-    one_by_one,
-)
+from onward.storage.sqlite.straight import Doubt, Straight, Written
+from onward.storage.sqlite.transaction import UNWRITABLE, Batch, Clash, Transaction, one_by_one
 from onward.storage.sqlite.turn import Turn
 from onward.storage.sqlite.upkeep import Upkeep
 
@@ -117,7 +109,7 @@ class SqliteStore(Upkeep):
                     self._look()
                 return self._straight.commit(changes) or self._commit(changes)
             except Doubt as doubt:
-                return self._resolved(doubt.inserted, doubt.problem)
+                return self._resolved(doubt.written, doubt.problem)
             except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
@@ -146,11 +138,11 @@ class SqliteStore(Upkeep):
         self._straight.learn(batch.left)
         return batch.answers
 
-    def _resolved(self, inserted: Inserted, problem: apsw.Error) -> list[Answer]:
+    def _resolved(self, written: Written, problem: apsw.Error) -> list[Answer]:
         """The answers to a commit that went straight and of which SQLite said that it failed."""
         try:
-            if self._happened(inserted, problem):
-                return inserted.answers
+            if self._happened(written, problem):
+                return written.answers
         except FAILURES as worse:
             raise self._failed(worse) from worse
         raise self._failed(problem) from problem
@@ -245,7 +237,7 @@ class SqliteStore(Upkeep):
             self._unusable = error
         return problem if error is None else error
 
-    def _happened(self, batch: Batch | Inserted, problem: apsw.Error) -> bool:
+    def _happened(self, batch: Batch | Written, problem: apsw.Error) -> bool:
         """Whether a COMMIT that raised an error is on the disk all the same.
 
         True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import apsw
 
-from onward.core.model import Answer, Applied, Begun, Change, Refused, Run, applied
+from onward.core.model import Answer, Applied, Begun, Change, Refused, Run
 from onward.storage import guards
 from onward.storage.guards import Guard
 
@@ -21,10 +21,6 @@ UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigEr
 
 Row = tuple[Any, ...]
 
-# What follows the entries of a change that is nothing but entries.
-_NOTHING_ELSE: Final = list(Change(0, 0)[3:])
-_UNKNOWN: Final = (-1, -1)  # no fence is negative
-
 
 class Clash(Exception):
     """A change that collides with what is stored or with its own batch; the transaction must be taken back."""
@@ -32,14 +28,6 @@ class Clash(Exception):
     def __init__(self, refused: Refused) -> None:
         self.refused = refused
         super().__init__(refused.detail)
-
-
-class Doubt(Exception):
-    """A commit that went straight, of which SQLite says that it failed: it may be on the disk all the same."""
-
-    def __init__(self, inserted: Inserted, problem: apsw.Error) -> None:
-        self.inserted, self.problem = inserted, problem
-        super().__init__(str(problem))
 
 
 class Transaction:
@@ -156,55 +144,6 @@ class Transaction:
         self._begun.clear()
 
 
-class Straight:
-    """The straight way for the commonest commit, a change that is one entry: one statement instead of four.
-
-    Knows the number of the last entry of each run that this process has just written to. Whoever else writes to a run
-    raises its fence; a number that is wrong all the same is refused by the primary key. In any doubt the change takes
-    the way of a whole `Transaction`, which reads what is stored.
-    """
-
-    _RUNS: Final = 10_000
-
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
-        self._insert = sql["add_alone"]
-        # One cursor for all of them: making one costs as much as the statement's own work.
-        self._execute = connection.cursor().execute
-        self._changes = connection.changes
-        self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
-
-    def learn(self, left: Mapping[int, Guard]) -> None:
-        """Take in how a transaction that is durable left its runs."""
-        if len(self._last) > self._RUNS:
-            self._last.clear()
-        for no, guard in left.items():
-            self._last[no] = guard.fence, guard.seq
-
-    def commit(self, changes: Sequence[Change]) -> list[Answer] | None:
-        """The answer, once it is durable; None if nothing was written, because the change cannot go straight."""
-        if len(changes) != 1:
-            return None
-        no, fence, entries, *rest = changes[0]
-        if rest != _NOTHING_ELSE or len(entries) != 1:
-            return None
-        known, seq = self._last.get(no, _UNKNOWN)
-        if known != fence:
-            return None
-        seq += 1
-        try:
-            self._execute(self._insert, (no, seq, *entries[0][:11], fence))
-        except apsw.BusyError:
-            raise  # nothing was begun
-        except UNWRITABLE:
-            return None
-        except apsw.Error as problem:
-            raise Doubt(Inserted(no, seq, fence), problem) from problem
-        if self._changes() != 1:
-            return None
-        self._last[no] = fence, seq
-        return [applied(no, seq)]
-
-
 def one_by_one(connection: apsw.Connection, sql: Mapping[str, str], changes: Sequence[Change]) -> Batch:
     """Apply the changes so that each stands or falls alone: the slow way, after the batch as a whole has failed."""
     batch = Batch([], {}, {})
@@ -246,21 +185,6 @@ class Batch:
             if row == found:
                 return False
         return None
-
-
-class Inserted:
-    """The same for a commit that went straight."""
-
-    def __init__(self, no: int, seq: int, fence: int) -> None:
-        self._no, self._seq, self._fence = no, seq, fence
-        self.answers: list[Answer] = [Applied(no, seq, None)]
-
-    def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
-        row = guard_of(self._no)
-        if row is None or row[0] != self._fence:
-            return None
-        last = Guard._make(row).seq
-        return True if last == self._seq else False if last == self._seq - 1 else None
 
 
 def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:
