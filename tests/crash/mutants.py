@@ -104,9 +104,9 @@ MUTANTS = (
         "loop",
         (
             Edit(
-                _TRANSACTION,
-                "            self._entries.clear()\n",
-                f"            self._entries.clear()\n            {_SPLIT}\n",
+                "storage/sqlite/straight.py",
+                "            if plan.units:\n",
+                '            self._execute("COMMIT"); self._execute("BEGIN IMMEDIATE")\n            if plan.units:\n',
             ),
         ),
     ),
@@ -136,12 +136,12 @@ MUTANTS = (
         (
             Edit(
                 _DRIVE,
-                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
-                "    change = session.ended_straight(unit, past, outcome)\n",
-                "    change = session.ended_straight(unit, past, Outcome(None, None, 0.0, 0.0))\n"
+                "    token = set_here(place.within(unit[0], unit[6]))\n",
+                "    change = session.ended_straight(unit, None, 0.0, 0.0)\n"
                 "    session.kept(engine.committer.commit(change), change)\n"
-                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
-                "    return outcome.value\n",
+                "    here = place.within(unit[0], unit[6])\n"
+                "    return _call(engine, Call(fn, args, kwargs, here)).value\n"
+                "    token = None\n",
             ),
         ),
     ),
