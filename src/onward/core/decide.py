@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec
 from onward.core.keys import SEPARATOR
-from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState, added, made
+from onward.core.model import Begun, Change, Entry, EntryKind, Progress, Run, RunState, added, made, starts
 
 Event = Literal[
     "claimed",
@@ -136,7 +136,7 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Ended():
             return _ended(run, fact, now)
         case Started(begun):
-            return Change(run.no, run.fence, (), (begun,))
+            return starts(run, begun)
         case Taken(key, kind, name, value):
             crc = codec.checksum(value)
             return Change(
