@@ -119,8 +119,9 @@ MUTANTS = (
                 "runtime/items.py",
                 "            session.applied(answers)\n            session.begun[key] = begun\n",
                 "            session.applied(answers)\n            session.begun[key] = begun\n"
-                '            early = Ended(key, "item", self.name, True, None, None, 1, now)\n'
-                "            session.applied((yield Keep((decide(session.run, early, now=now),))))\n",
+                "            early = succeeded(session.run, key, 'item', self.name, None, None, now, now=now, "
+                "marked=True)\n"
+                "            session.applied((yield Keep((early,))))\n",
             ),
             Edit(
                 "runtime/items.py",
@@ -253,7 +254,7 @@ MUTANTS = (
         (
             Edit(
                 "runtime/items.py",
-                "            answers = yield Keep((decide(session.run, Started(begun), now=now),))\n",
+                "            answers = yield Keep((starts(session.run, begun),))\n",
                 "            answers = ()\n",
             ),
         ),

@@ -22,6 +22,7 @@ from onward.core.model import (
     Run,
     RunState,
     made,
+    starts,
     with_entry,
 )
 
@@ -157,7 +158,7 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Ended():
             return _ended(run, fact, now)
         case Started(begun):
-            return Change(run.no, run.fence, (), (begun,))
+            return starts(run, begun)
         case Taken(key, kind, name, value):
             crc = codec.checksum(value)
             return Change(

@@ -194,6 +194,11 @@ def with_entry(run: Run, entry: Entry, ended: tuple[str, ...]) -> Change:
     return _new(Change, (run.no, run.fence, (entry,), (), ended, None, None, None, False, (), ()))
 
 
+def starts(run: Run, begun: Begun) -> Change:
+    """The change by which a unit begins."""
+    return _new(Change, (run.no, run.fence, (), (begun,), (), None, None, None, False, (), ()))
+
+
 class Refused(NamedTuple):
     """A change of which nothing was written, because its guard did not hold."""
 
