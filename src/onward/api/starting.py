@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,7 +12,7 @@ from onward.api import connect
 from onward.api.identity import checked_name, fresh_id
 from onward.core import codec, limits
 from onward.core.decide import acted, submitted, unkeyed
-from onward.core.errors import RunConflict, UsageError
+from onward.core.errors import JournalError, RunConflict, Stopped, UsageError
 from onward.core.lazily import Lazily
 from onward.core.model import Refused, Run
 from onward.core.retry import Policy
@@ -100,15 +100,19 @@ def started(run: Run, queuing: Queuing, *, has_id: bool, replaces: bool) -> str:
         own = f"{run.id.rpartition('-')[0]}-{place.session.seed(key).hex()[:12]}"
         run = run._replace(id=own, identity=f"queued:{own}")
     run = run._replace(parent=place.session.run.id)
-    if place.inside_step:
-        return submit(engine, run, queuing, replaces=replaces).id
-    return _recorded(engine, place, key, run, queuing, replaces=replaces)
 
-
-def _recorded(engine: Engine, place: Here, key: str, run: Run, queuing: Queuing, *, replaces: bool) -> str:
     def queue() -> str:
-        return submit(engine, run, queuing, replaces=replaces).id
+        try:
+            return submit(engine, run, queuing, replaces=replaces).id
+        except (
+            JournalError
+        ) as error:  # no outcome of this unit: as everywhere, the run ends here and goes on later
+            raise place.session.unwind(Stopped(str(error)), cause=error) from error
 
+    return queue() if place.inside_step else _recorded(engine, place, key, run, queue)
+
+
+def _recorded(engine: Engine, place: Here, key: str, run: Run, queue: Callable[[], str]) -> str:
     unit = Unit(key, "child", f"start {run.name}", Policy(), digest_of(run), inside_step=True)
     started_id: str = drive(place.session.perform(unit, queue, (), {}), engine, place.session)
     return started_id

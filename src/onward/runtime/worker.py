@@ -76,27 +76,31 @@ class Worker:
         self.engine.register()
         self._announce("working")
         while not self._draining:
-            version: object = None
-            try:
-                version = self.engine.store.version()
-                if time.monotonic() - self._announced_at > limits.RENEW_S:
-                    self._announce("working")
-                self._take_over()
-                got = self._claim(at_most)
-            except PASSING as error:
-                observe.log.warning("runs are claimed again soon: %s", error)
-                got = 0
+            version = self.engine.store.version()
+            got = self.turn(at_most)
+            if got is None:
                 time.sleep(limits.FULL_RETRY_S)
             if at_most is not None and self.executed >= at_most:
                 return
-            if got == 0:
-                if burst and not self._held and not self._is_more_soon():
+            if not got:
+                if burst and not self._held and got is not None and not self._is_more_soon():
                     return
                 self._await(version)
 
+    def turn(self, at_most: int | None = None) -> int | None:
+        """Look once for what there is to do; how many runs it got, None if the journal takes nothing just now."""
+        try:
+            if self.engine.clock() - self._announced_at > limits.RENEW_S:
+                self._announce("working")
+            self._take_over()
+            return self._claim(at_most)
+        except PASSING as error:
+            observe.log.warning("runs are claimed again soon: %s", error)
+            return None
+
     def _announce(self, state: Literal["working", "draining"]) -> None:
         """Let people see this worker, what it knows, and that it lives."""
-        self._announced_at = time.monotonic()
+        self._announced_at = self.engine.clock()
         store = self.engine.store
         row = WorkerRow(self.engine.owner, self._names, self._queues, self._concurrency, state, store.now())
         store.announce(row)
@@ -164,8 +168,9 @@ class Worker:
 
     def _room(self) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
+        ahead = min(ahead, limits.CLAIM_RUNS)
         held = len(self._held) - len(self._suspects)  # those that wait for their turn are in nobody's way
-        free = self._concurrency + min(ahead, limits.CLAIM_RUNS) - held
+        free = self._concurrency + ahead - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
 
@@ -174,9 +179,7 @@ class Worker:
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
         wait_s = None if self._next_at is None else self._next_at - store.now()
-        if (
-            wait_s is not None and wait_s > 0
-        ):  # what is due already and was not claimed is held back by a limit
+        if wait_s is not None and wait_s > 0:  # else a limit holds back what is due already
             until = min(until, time.monotonic() + wait_s)
         with self._bell:
             while not self._rung and time.monotonic() < until:
@@ -193,7 +196,7 @@ class Worker:
 
     def _take_over(self) -> None:
         """Make what dead workers left ready for whoever has room for it and knows its workflow."""
-        at = time.monotonic()
+        at = self.engine.clock()
         if at - self._looked_at < limits.TAKE_OVER_S:
             return
         self._looked_at = at
@@ -294,7 +297,7 @@ class _Execution:
         self.session: Served | None = None
 
     def __enter__(self) -> _Execution:
-        self._began = time.monotonic()
+        self._began = self._worker.engine.clock()
         return self
 
     def begin(self, last_seq: int, safe_until: float) -> Served | None:
@@ -302,7 +305,7 @@ class _Execution:
         return self.session
 
     def __exit__(self, kind: object, error: BaseException | None, tb: object) -> bool:
-        self._worker.ended(self._run, self.session, error, time.monotonic() - self._began)
+        self._worker.ended(self._run, self.session, error, self._worker.engine.clock() - self._began)
         return True
 
 
