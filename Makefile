@@ -9,10 +9,12 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python3.12 python3.13 python3.14,\
 	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt
+# Only the full set of tests needs Ray, which is large.
+RAY := $(VENV)/.ray
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check bench pins format docs
+.PHONY: help setup demo demo-cluster test test-full check bench pins format docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,13 +29,20 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+$(RAY): $(STAMP)
+	@$(PIP) ray
+	@touch $@
+
 demo: setup ## kill a scraper of every Italian venue again and again (COUNTRY=US: 12,579 venues)
 	@$(BIN)/python examples/venues/demo.py $(ARGS)
+
+demo-cluster: setup ## the same by three workers: one of them is killed, and the database too
+	@$(BIN)/python examples/venues/cluster.py $(ARGS)
 
 test: setup ## all tests but those marked `full`, at most 5 minutes on 2 cores
 	$(BIN)/pytest -q -m "not full" -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
-test-full: setup ## all tests, a line each; about half an hour on 2 cores
+test-full: setup $(RAY) ## all tests, a line each; about half an hour on 2 cores
 	$(BIN)/pytest -v -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 bench: setup ## measure against the targets and their floors

@@ -2,10 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable, Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from postgres.server import Server
 
 # The machine decides how long an example takes, so no deadline; in CI the same examples every time.
 settings.register_profile("onward", deadline=None, print_blob=True, derandomize="CI" in os.environ)
@@ -86,3 +92,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("what the fault harnesses tried")
         for tally in sorted(tallies):
             terminalreporter.write_line(tally)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    """A PostgreSQL server, started when the first test asks for it."""
+    from postgres.server import server
+
+    # Not below pytest's own folder, which only its user may enter.
+    with tempfile.TemporaryDirectory(prefix="onward-pg-") as folder:
+        Path(folder).chmod(0o755)
+        with server(Path(folder) / "server") as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+def pooler_port(postgres_server: "Server") -> Iterator[int]:
+    """The port of a PgBouncer before it, in transaction mode."""
+    from postgres.pooler import MISSING, found, pooler
+
+    if found() is None:
+        pytest.skip(MISSING)
+    with pooler(postgres_server, postgres_server.folder.parent / "pooler") as port:
+        yield port

@@ -8,7 +8,7 @@ fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 
 "$python" -m venv "$fresh/venv"
-"$fresh/venv/bin/pip" install --quiet --editable '.[dev]'
+"$fresh/venv/bin/pip" install --quiet --editable '.[dev,ray]'
 {
     echo "# What \`make setup\` installs. Written by \`make pins\`; edit pyproject.toml instead."
     "$fresh/venv/bin/pip" freeze --exclude-editable

@@ -115,7 +115,7 @@ class Job:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to everything the command started: some workers give their children a process group of their own."""
-    for pid in _session_of(process.pid):
+    for pid in session_of(process.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -123,7 +123,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _session_of(leader: int) -> list[int]:
+def session_of(leader: int) -> list[int]:
     """The processes of the session that `leader` began, itself last."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

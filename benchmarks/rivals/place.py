@@ -23,12 +23,12 @@ class Unavailable(Exception):
     """The rival cannot take part here; the sentence goes into the table."""
 
 
-def python_of(rival: Rival, environments: Path) -> Path:
-    """The interpreter to run the rival's job with; makes its environment the first time."""
-    requirements = HERE / "requirements" / f"{rival.name}.txt"
+def python_of(name: str, environments: Path) -> Path:
+    """The interpreter to run a rival's job with; makes its environment the first time."""
+    requirements = HERE / "requirements" / f"{name}.txt"
     if not requirements.exists():
         return Path(sys.executable)  # the standard library, or this checkout
-    venv = environments / rival.name
+    venv = environments / name
     python = venv / "bin" / "python"
     if not (venv / "complete").exists():
         _must([sys.executable, "-m", "venv", "--clear", venv], "no virtual environment could be made")
@@ -38,10 +38,11 @@ def python_of(rival: Rival, environments: Path) -> Path:
     return python
 
 
-def version_of(rival: Rival, python: Path) -> str:
-    if not rival.package:
+def version_of(package: str, python: Path) -> str:
+    """The version of the package that the interpreter has; empty for no package."""
+    if not package:
         return ""
-    code = f"import importlib.metadata as m; print(m.version({rival.package!r}))"
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
     found = subprocess.run([python, "-c", code], capture_output=True, text=True)
     return found.stdout.strip()
 
@@ -59,13 +60,14 @@ def _must(command: list[str | Path], sentence: str) -> None:
 @contextmanager
 def redis_for(rival: Rival, setting: str, folder: Path) -> Iterator[str]:
     """The URL of a Redis for this story, empty if the rival wants none."""
-    with _redis(folder / "redis", synced=setting != "default") if rival.redis else nullcontext("") as url:
+    server = redis_server(folder / "redis", synced=setting != "default") if rival.redis else nullcontext("")
+    with server as url:
         yield url
 
 
 @contextmanager
-def _redis(folder: Path, *, synced: bool) -> Iterator[str]:
-    """A Redis server of its own for one story; gives its URL.
+def redis_server(folder: Path, *, synced: bool) -> Iterator[str]:
+    """A Redis server of its own for one measurement; gives its URL.
 
     As it comes, or with every change synced to an append-only file (`synced`).
     """

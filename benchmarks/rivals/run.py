@@ -91,8 +91,8 @@ def measure(entries: list[Entry], environments: Path, place: Path, items: int, r
 
 def deaths(entry: Entry, environments: Path, place: Path, contest: Contest) -> None:
     rival = entry.rival
-    python = python_of(rival, environments)
-    entry.version = version_of(rival, python)
+    python = python_of(rival.name, environments)
+    entry.version = version_of(rival.package, python)
     for moment in MOMENTS:
         folder = place / f"{rival.job}-{entry.setting}-{moment}"
         entry.outcomes[moment] = story(rival, entry.setting, python, moment, folder, contest)
@@ -104,12 +104,12 @@ def costs(entry: Entry, environments: Path, place: Path, items: int) -> None:
     """One round of one rival. Where it crawls, the plain loop over the same pages is taken off right away."""
     rival = entry.rival
     folder = place / f"{rival.job}-{entry.setting}"
-    python = python_of(rival, environments)
+    python = python_of(rival.name, environments)
     taken = microseconds(rival, entry.setting, python, folder, items, crawls=rival.crawls)
     if rival.crawls:
         plain = FIELD[0]
         taken -= microseconds(
-            plain, "default", python_of(plain, environments), folder / "plain", items, crawls=True
+            plain, "default", python_of(plain.name, environments), folder / "plain", items, crawls=True
         )
     entry.cost_us.append(taken)
 

@@ -28,6 +28,9 @@ class Request:
 
     venue: str
     last_event: Event
+    client: str = ""  # who asked, as it calls itself
+    begun_at: float = 0.0
+    ended_at: float = 0.0
 
 
 class ServerLog:
@@ -49,11 +52,12 @@ class ServerLog:
         for line in whole_lines.splitlines():
             entry = json.loads(line)
             if entry["event"] == "begun":
-                self.requests.append(Request(entry["venue"], "begun"))
+                self.requests.append(Request(entry["venue"], "begun", entry["client"], entry["at"]))
                 self.venues.add(entry["venue"])
                 assert len(self.requests) == entry["request"]
             else:
-                self.requests[entry["request"] - 1].last_event = entry["event"]
+                request = self.requests[entry["request"] - 1]
+                request.last_event, request.ended_at = entry["event"], entry["at"]
 
 
 def rows_in(table: Path) -> list[Row]:

@@ -97,21 +97,21 @@ class Site(ThreadingHTTPServer):
         self._visits = 0
         self._changed = threading.Condition()
 
-    def begun(self, venue: str) -> tuple[int, Fate]:
+    def begun(self, venue: str, client: str) -> tuple[int, Fate]:
         """Logs that `venue` was asked for; returns the request's number and what is to become of it."""
         with self._changed:
             self._requests += 1
             fate = self.weather.fate(venue, self._asked[venue])
             self._asked[venue] += 1
-            self._write(self._requests, venue, "begun")
+            self._write(self._requests, venue, "begun", client=client)
             return self._requests, fate
 
     def ended(self, request: int, venue: str, answer: Answer) -> None:
         with self._changed:
             self._write(request, venue, answer)
 
-    def _write(self, request: int, venue: str, event: str) -> None:
-        line = {"at": round(time.time(), 4), "request": request, "venue": venue, "event": event}
+    def _write(self, request: int, venue: str, event: str, **more: str) -> None:
+        line = {"at": round(time.time(), 4), "request": request, "venue": venue, "event": event, **more}
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
 
@@ -153,7 +153,7 @@ class Visit(BaseHTTPRequestHandler):
             self._send(404, b"no such page")
 
     def _serve(self, venue: str, page: bytes) -> None:
-        request, fate = self.server.begun(venue)
+        request, fate = self.server.begun(venue, self.headers.get("User-Agent", ""))
         answer: Answer = "aborted"
         try:
             if not self._client_leaves_within(fate.latency_s):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from onward.api.loop import each
     from onward.api.mapping import map
     from onward.api.numbered import numbered
+    from onward.api.queue import Queue
+    from onward.api.schedule import schedule
     from onward.api.sinks import Jsonl, jsonl
     from onward.api.sinks.parquet import Parquet, parquet
     from onward.api.sinks.tables import Csv, csv
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     )
     from onward.api.wait import where as current
     from onward.api.window import Failure
-    from onward.api.workflow import Workflow, workflow
+    from onward.api.workflow import Workflow
+    from onward.api.workflows import workflow
     from onward.core.codec_files import File
     from onward.core.errors import (
         AlreadyRunning,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         RunStuck,
+        ScheduleNotFound,
         StepCrashed,
         StepFailed,
         StepTimeout,
@@ -80,12 +84,14 @@ __all__ = [
     "NotRecordable",
     "OnwardError",
     "Parquet",
+    "Queue",
     "RunCancelled",
     "RunConflict",
     "RunError",
     "RunFailed",
     "RunNotFound",
     "RunStuck",
+    "ScheduleNotFound",
     "Step",
     "StepCrashed",
     "StepFailed",
@@ -113,6 +119,7 @@ __all__ = [
     "parquet",
     "progress",
     "rng",
+    "schedule",
     "sleep",
     "sleep_until",
     "step",
@@ -137,6 +144,8 @@ _HOMES = {
     "api.loop": ("each",),
     "api.mapping": ("map",),
     "api.numbered": ("numbered",),
+    "api.queue": ("Queue",),
+    "api.schedule": ("schedule",),
     "api.sinks": ("Jsonl", "jsonl"),
     "api.sinks.parquet": ("Parquet", "parquet"),
     "api.sinks.tables": ("Csv", "csv"),
@@ -154,7 +163,8 @@ _HOMES = {
         "uuid4",
     ),
     "api.window": ("Failure",),
-    "api.workflow": ("Workflow", "workflow"),
+    "api.workflow": ("Workflow",),
+    "api.workflows": ("workflow",),
     "core.codec_files": ("File",),
     "core.errors": (
         "AlreadyRunning",
@@ -171,6 +181,7 @@ _HOMES = {
         "RunFailed",
         "RunNotFound",
         "RunStuck",
+        "ScheduleNotFound",
         "StepCrashed",
         "StepFailed",
         "StepTimeout",

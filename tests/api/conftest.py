@@ -23,6 +23,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(opening, "_freshened", set())
     monkeypatch.setattr(endings, "_left", [])
     monkeypatch.setattr(registry, "_jobs", dict(registry._jobs))  # what a test defines is its own
+    monkeypatch.setattr(registry, "_clashes", {})  # with what another test has defined as well
     steps.calls.clear()
     path = tmp_path / "journal.db"
     onward.connect(path, durability="process")

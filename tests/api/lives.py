@@ -31,6 +31,7 @@ def die() -> NoReturn:
     """What a kill leaves: nothing more of the run is recorded, and nobody gives it back."""
     place = current.peek()
     assert place is not None, "only code inside a run dies"
+    place.session.given_back = True  # so nothing is owed for it either
     raise place.session.unwind(Killed())
 
 
@@ -139,7 +140,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def python(
-    *arguments: str | Path, cwd: Path, timeout: float = 30, **variables: str
+    *arguments: str | Path, cwd: Path, timeout: float = 100, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run Python in `cwd` to its end."""
     return subprocess.run(

@@ -53,7 +53,7 @@ def test_a_run_that_another_thread_executes_when_its_journal_is_closed_is_given_
     @onward.step
     def long() -> None:
         begun.set()
-        assert closed.wait(20)
+        assert closed.wait(100)
 
     @onward.workflow
     def job() -> None:
@@ -67,7 +67,7 @@ def test_a_run_that_another_thread_executes_when_its_journal_is_closed_is_given_
 
     thread = threading.Thread(target=execute)
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(100)
     connect.disconnect()
     closed.set()
     thread.join(20)

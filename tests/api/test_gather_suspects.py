@@ -103,7 +103,7 @@ def test_a_cancelled_run_records_what_its_branches_have_in_flight_and_nothing_af
 
     @onward.step
     def short(number: int) -> int:
-        started.wait(10)
+        started.wait(100)
         return number
 
     @onward.step

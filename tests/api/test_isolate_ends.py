@@ -215,7 +215,7 @@ def test_however_the_program_ends_its_isolated_step_ends_with_it(
         while not logged(log) and time.monotonic() < until:
             time.sleep(0.01)
         program.send_signal(number)
-        program.wait(20)
+        program.wait(100)
     [pid] = logged(log)
     assert gone(int(pid))
 

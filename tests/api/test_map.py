@@ -355,12 +355,12 @@ def test_interrupted_once_more_while_it_waits_a_map_gives_its_run_back_when_all_
     def work(number: int) -> int:
         if number:
             in_body.set()
-            assert may_end.wait(10)
+            assert may_end.wait(100)
         return number
 
     monkeypatch.setattr(Threads, "stop", interrupted)
     results: Any = iter(onward.map(work, range(2), name="m", concurrency=2))
-    assert (next(results), in_body.wait(10)) == (0, True)
+    assert (next(results), in_body.wait(100)) == (0, True)
     with pytest.raises(KeyboardInterrupt):
         results.throw(KeyboardInterrupt())
     with pytest.raises(onward.AlreadyRunning):

@@ -127,7 +127,7 @@ def test_the_function_behind_a_step_is_found_by_its_name_and_keeps_its_policy(po
 def test_durable_calls_in_a_worker_are_refused_as_nobody_would_record_them(
     pool: Executor, fn: Callable[[int], Any]
 ) -> None:
-    with pytest.raises(onward.UsageError, match=r"a worker of a map's executor .* nothing was executed"):
+    with pytest.raises(onward.UsageError, match=r"a worker of an executor .* nothing was executed"):
         list(onward.map(fn, [1], name="m", executor=pool))
 
 
@@ -253,25 +253,29 @@ def key_of(item: object) -> str:
     return item_key(item)
 
 
-def test_workers_end_when_the_process_that_feeds_them_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_when_the_process_that_feeds_them_is_killed(tmp_path: Path, method: str) -> None:
+    """Also those of a fork server, which are no children of it."""
     script = write_script(
         tmp_path,
-        """
-        import os, signal, time
+        f"""
+        import multiprocessing, os, signal, time
         from concurrent.futures import ProcessPoolExecutor
         import onward
 
+        context = multiprocessing.get_context({method!r})
+
         def work(number):
-            with open(f"worker-{os.getpid()}", "w"):
+            with open(f"worker-{{os.getpid()}}", "w"):
                 pass
             time.sleep(0.1)
             if number == 5:
-                os.kill(os.getppid(), signal.SIGKILL)
+                os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
                 time.sleep(60)
             return number
 
         if __name__ == "__main__":
-            list(onward.map(work, range(6), name="m", executor=lambda: ProcessPoolExecutor(2), concurrency=2))
+            list(onward.map(work, range(6), name="m", executor=lambda: ProcessPoolExecutor(2, context), concurrency=2))
         """,
     )
     assert python(script, cwd=tmp_path).returncode == -9

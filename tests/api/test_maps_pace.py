@@ -220,7 +220,7 @@ def test_a_slow_key_holds_up_no_other_one() -> None:
 
     def work(item: str) -> str:
         if item == "a0":
-            assert others_done.wait(20), "the others were held up"
+            assert others_done.wait(100), "the others were held up"
         return item
 
     for item in onward.map(work, items, name="m", per_key=host, concurrency=4, as_completed=True):
@@ -241,7 +241,7 @@ def test_the_look_ahead_has_an_end_and_the_source_is_not_read_further() -> None:
             yield f"a{number}"
 
     def work(item: str) -> str:
-        assert others_done.wait(20)
+        assert others_done.wait(100)
         return item
 
     results = iter(onward.map(work, source(), name="m", per_key=host, concurrency=2))

@@ -13,36 +13,17 @@ import pytest
 
 import onward
 from api import isolated
+from api.charges import calls, charging, job_of
 from api.isolated import logged
 from api.lives import Fate, Killed, entries, outcomes, the_run, two_lives
 from onward.api import connect
 from onward.core.errors import JournalBusy
 from onward.core.model import Change
 
-calls: list[Any] = []
-
 
 @pytest.fixture(autouse=True)
 def _no_calls() -> None:
     calls.clear()
-
-
-def job_of(charge: Callable[[int], Any]) -> onward.Workflow[[], Any]:
-    @onward.workflow(name="job")
-    def job() -> Any:
-        return [charge(5), "shipped"]
-
-    return job
-
-
-def charging(fate: Callable[[], None], **options: Any) -> onward.Step[[int], str]:
-    @onward.step(at_most_once=True, **options)
-    def charge(cents: int) -> str:
-        calls.append(cents)
-        fate()
-        return f"receipt {len(calls)}"
-
-    return charge
 
 
 # -- without a death ----------------------------------------------------------------------------------

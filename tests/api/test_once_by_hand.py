@@ -3,7 +3,6 @@
 # Loops are what is tested here, so they stay loops; and a test waits by looking.
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 import onward
+from api.charges import calls, charging, job_of
 from api.lives import Fate, the_run, two_lives
 from onward.api import doubts
 from onward.api.journal import Journal
 from onward.cli import main
 
-calls: list[Any] = []
-
 
 @pytest.fixture(autouse=True)
 def _no_calls() -> None:
     calls.clear()
-
-
-def job_of(charge: Callable[[int], Any]) -> onward.Workflow[[], Any]:
-    @onward.workflow(name="job")
-    def job() -> Any:
-        return [charge(5), "shipped"]
-
-    return job
-
-
-def charging(fate: Callable[[], None], **options: Any) -> onward.Step[[int], str]:
-    @onward.step(at_most_once=True, **options)
-    def charge(cents: int) -> str:
-        calls.append(cents)
-        fate()
-        return f"receipt {len(calls)}"
-
-    return charge
 
 
 def stuck() -> onward.Workflow[[], Any]:

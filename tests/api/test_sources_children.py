@@ -51,7 +51,7 @@ def test_children_of_a_process_with_an_open_journal_loop_each_for_itself(way: st
 
 
 PREFORK = """
-    import os, sys, time
+    import glob, os, sys, time
     import onward
     for _ in onward.each([1], name="before the fork"):
         pass
@@ -61,13 +61,15 @@ PREFORK = """
         if pid == 0:
             try:
                 for item in onward.each(["a", "b"], name="of all"):
-                    time.sleep(0.5)
+                    until = time.monotonic() + 60
+                    while len(glob.glob("told-*")) < 2 and time.monotonic() < until:
+                        time.sleep(0.01)
                 print("did it", flush=True)
             except onward.AlreadyRunning as error:
                 print(str(error).split(",")[0], flush=True)
+                open(f"told-{n}", "w").close()
             sys.exit(0)
         children.append(pid)
-        time.sleep(0.2)
     print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
 """
 
@@ -124,5 +126,5 @@ def test_workers_of_gunicorn_loop_each_for_itself(tmp_path: Path) -> None:
         assert all(answer.endswith("[0, 1, 2]") for answer in answers)
     finally:
         server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=30)
+        _, said = server.communicate(timeout=100)
     assert "Traceback" not in said, said

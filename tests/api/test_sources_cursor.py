@@ -210,6 +210,52 @@ def iter_loops() -> Iterator[Any]:
     return (one for one in connect.engine().sessions.values() if one.run.identity.startswith("loop:"))
 
 
+PAGES = """
+    import os, sys
+    import onward
+
+    last = onward.cursor("orders", start=0)
+    stop, how = int(sys.argv[1]), sys.argv[2]
+
+    def fetch(after):
+        print("fetch", after, flush=True)
+        if after == stop and how == "fetching":
+            raise KeyboardInterrupt
+        return [{"id": n} for n in range(after + 1, min(after + 3, 13))]
+
+    def pages():
+        while page := fetch(last.value):
+            yield page
+
+    for page in onward.each(pages(), **({"name": "orders"} if "unnamed" not in sys.argv else {})):
+        print("page", page[0]["id"], flush=True)
+        if last.value == stop and how == "killed":
+            os.kill(os.getpid(), 9)
+        if last.value == stop and how == "stopped":
+            os.kill(os.getpid(), 15)
+        last.advance(page[-1]["id"])
+"""
+
+
+@pytest.mark.parametrize("unnamed", [False, True])
+@pytest.mark.parametrize("how", ["fetching", "killed", "stopped"])
+def test_a_source_that_begins_where_the_cursor_stands_goes_on_there(
+    how: str, unnamed: bool, tmp_path: Path
+) -> None:
+    """After Ctrl-C between two pages none of the pages that followed had been begun: the loop looked for one that it
+    knew, got the same page a hundred times, since the cursor did not move, and said that this was another list.
+    """
+    script = write_script(tmp_path, PAGES)
+    more = ["unnamed"] if unnamed else []
+    first = python(script, "4", how, *more, cwd=tmp_path)
+    assert first.returncode != 0
+    second = python(script, "-1", how, *more, cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    lines = second.stdout.split("\n")
+    assert [line for line in lines if "page" in line] == ["page 5", "page 7", "page 9", "page 11"]
+    assert [line for line in lines if "fetch" in line] == [f"fetch {n}" for n in (4, 6, 8, 10, 12)]
+
+
 def test_it_does_not_move_inside_steps_and_maps() -> None:
     last = onward.cursor("pages", start=0)
 
@@ -342,7 +388,8 @@ def test_what_was_said_before_a_signal_is_kept(number: int, tmp_path: Path) -> N
     process.send_signal(number)
     assert process.stdout is not None
     # To its end from the same stream: `communicate` knows nothing of lines that came with the first ones.
-    said = process.stdout.read().split()
+    with process.stdout:
+        said = process.stdout.read().split()
     process.wait()
     last = int(said[-1]) if said else last
     reader = write_script(

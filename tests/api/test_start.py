@@ -211,14 +211,14 @@ def test_a_key_that_is_held_while_queued_is_free_once_the_run_begins(working: Ca
     @onward.workflow(name="holding")
     def holding(what: str) -> str:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(100)
         return what
 
     once = holding.options(key="k", unique="queued")
     first = once.start("a")
     assert once.start("b") == first
     working(names=["holding"])
-    assert begun.wait(10)
+    assert begun.wait(100)
     second = once.start("c")
     go_on.set()
     assert second != first
@@ -410,7 +410,7 @@ def test_a_run_that_is_executed_stops_at_its_next_step(
     @onward.step(name="long one")
     def long_one() -> None:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(100)
 
     @onward.workflow(name="two steps")
     def two_steps() -> None:
@@ -419,7 +419,7 @@ def test_a_run_that_is_executed_stops_at_its_next_step(
 
     run = two_steps.start()
     working()
-    assert inside.wait(10)
+    assert inside.wait(100)
     getattr(run, act)()
     go_on.set()
     deadline = time.monotonic() + 10
@@ -454,7 +454,7 @@ def test_a_worker_that_is_drained_lets_what_it_executes_come_to_its_next_step() 
     @onward.step(name="slow one")
     def slow_one() -> str:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(100)
         calls.append("slow")
         return "slow"
 
@@ -467,7 +467,7 @@ def test_a_worker_that_is_drained_lets_what_it_executes_come_to_its_next_step() 
     worker = Worker(connect.engine(), concurrency=1)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(100)
     worker.drain()
     thread.join(10)
     threading.Timer(0.1, go_on.set).start()

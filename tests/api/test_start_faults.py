@@ -163,7 +163,7 @@ def test_drain_gives_back_at_once_what_has_not_begun() -> None:
 
     @onward.workflow(name="blocking")
     def blocking() -> None:
-        release.wait(10)
+        release.wait(100)
 
     first, second = blocking.start(), blocking.start()
     engine = connect.engine()

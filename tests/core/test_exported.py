@@ -40,6 +40,21 @@ RUNS = st.builds(
     done=COUNT,
     created_at=TIME,
     updated_at=TIME,
+    stalls=COUNT,
+    leased_seq=st.integers(-1, 2**63 - 1),
+    counted_seq=st.integers(-1, 2**63 - 1),
+    queue=NAME,
+    priority=st.integers(-(10**6), 10**6),
+    lane=st.none() | NAME,
+    single=st.none() | NAME,
+    tags=st.none() | TEXT,
+    parent=st.none() | NAME,
+    attempt=COUNT,
+    # Of this journal alone:
+    owner=st.none(),
+    lease_until=st.none(),
+    request=st.none(),
+    no=st.just(0),
 )
 
 

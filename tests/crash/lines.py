@@ -173,7 +173,7 @@ class Atlas:
     """All charts, and of each scene the points that are tried: every state of the disk that its points leave, by one of
     them, and every place of the corpus, in one of the scenes that have it.
 
-    Of a slow scene every so many states: what it shares with others is tried there.
+    Of a slow scene every so many states, and of what it alone executes the first visit: the rest is tried elsewhere.
     """
 
     def __init__(self, charts: Iterable[Chart], seed: int, *, slow_share: int = 1) -> None:
@@ -193,7 +193,13 @@ class Atlas:
         return found
 
     def places(self) -> set[Place]:
-        return {place(point) for chart in self.charts.values() for point in chart.points()}
+        """All there are, but for last visits that only slow scenes have."""
+        return {
+            place(point)
+            for chart in self.charts.values()
+            for point in chart.points()
+            if not (chart.scene.slow and place(point).last)
+        }
 
     def points(self, name: str) -> list[Point]:
         """Those of the scene that are tried."""
@@ -209,7 +215,7 @@ class Atlas:
         having: dict[Place, list[tuple[str, Point]]] = {}
         for name, chart in self.charts.items():
             for point in chart.points():
-                if place(point) not in self._tried:
+                if place(point) not in self._tried and not (chart.scene.slow and place(point).last):
                     having.setdefault(place(point), []).append((name, point))
         for found in having.values():
             # Slow scenes have what no other one has.

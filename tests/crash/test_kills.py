@@ -54,7 +54,7 @@ def test_a_program_killed_again_while_it_recovers_ends_undisturbed(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize("action", [KILL, TEAR], ids=["killed", "torn"])
 @ALL
 def test_a_program_killed_at_any_write_or_torn_at_a_third_of_them_ends_undisturbed(
@@ -66,7 +66,7 @@ def test_a_program_killed_at_any_write_or_torn_at_a_third_of_them_ends_undisturb
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_500)
 @ALL
 def test_a_program_killed_at_writes_all_over_and_again_in_recovery_ends_undisturbed(
     server: Server, scene: Scene, tell: Tell

@@ -31,6 +31,7 @@ def test_a_holder_stopped_before_a_commit_changes_nothing_after_it_was_taken_ove
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1_500)
 @BEGUN
 @pytest.mark.parametrize("name", HAUNTED)
 def test_a_holder_stopped_before_each_of_its_commits_changes_nothing(

@@ -98,7 +98,7 @@ def did(output: str) -> list[int]:
 
 def ending(process: subprocess.Popen[str]) -> str:
     """What it said until it ended."""
-    return process.communicate(timeout=30)[1]
+    return process.communicate(timeout=100)[1]
 
 
 @pytest.fixture

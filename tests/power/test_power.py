@@ -42,7 +42,7 @@ def test_what_was_acknowledged_survives_a_power_failure(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize("tidies", [False, True], ids=["one log", "checkpoints"])
 @ALL
 def test_what_was_acknowledged_survives_power_failures_all_over_the_story(

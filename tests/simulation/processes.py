@@ -98,10 +98,10 @@ class QueuedCommitter(Committer):
             self.work()
         return super().commit(*changes)
 
-    def claim(self, claim: Asked) -> Claimed:
+    def commit_and_claim(self, changes: Sequence[Change], claim: Asked) -> tuple[list[Answer], Claimed]:
         while self._handed:
             self.work()
-        return super().claim(claim)
+        return super().commit_and_claim(changes, claim)
 
     def wait_for(self, ticket: Ticket) -> list[Answer]:
         while self._handed:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from onward.api import starting
-from onward.api.starting import Queuing
+from onward.api.queuing import Queuing
 from onward.core import codec
 from onward.core.errors import JournalBroken, JournalError, StepCrashed
 from onward.core.flow import text_of

@@ -11,11 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from onward.core import limits
-from onward.core.errors import JournalBroken, JournalError
-from onward.core.model import Run
+from onward.core.errors import JournalError
+from onward.core.model import Change, Run
 from onward.core.retry import Policy
+from onward.runtime import executing
 from onward.runtime.hands import Hands, Work
-from onward.runtime.worker import Worker, _Execution
+from onward.runtime.served import Served
+from onward.runtime.worker import Worker
 from simulation.processes import Code, Killed, Process
 from simulation.usercode import UserCode
 
@@ -28,7 +30,7 @@ CONCURRENCY = 3
 class Kind:
     """A workflow as the registry knows it; its body is a generator of the world."""
 
-    is_async = False
+    is_async, says_attempts = False, True
 
     def __init__(self, name: str, body: Any, whole: Policy) -> None:
         self.name, self.body, self.whole = name, body, whole
@@ -61,7 +63,7 @@ class StaffProcess(Process):
             yield self.world.chance.uniform(0.01, limits.TAKE_OVER_S)
             try:
                 self.worker.turn()
-            except JournalBroken:
+            except JournalError:  # none that passes
                 self.world.kill(self)
                 yield float("inf")
 
@@ -117,33 +119,53 @@ class SimulatedWorker(Worker):
 
     def __init__(self, process: StaffProcess) -> None:
         super().__init__(process.engine, concurrency=CONCURRENCY)
-        self._of = process
+        self.process = process
         self._hands = SimulatedHands(process)
 
-    def _claim(self, at_most: int | None) -> int:
-        # Runs take seconds here, so a worker would claim nothing ahead; in a story of kills it must.
-        self._mean_s = self._of.world.chance.choice((0.03, 1.0))
-        return super()._claim(at_most)
+    _sleep = staticmethod(lambda seconds: None)
+    _execute = staticmethod(lambda worker, *of: worker.executing(*of))
 
-    def _execute(  # type: ignore[override]
-        self, run: Run, job: Any, last_seq: int, safe_until: float
-    ) -> Generator[float, None, None]:
-        it = _Execution(self, run)
-        it.__enter__()
+    def _claim(self) -> int | None:
+        # Runs take seconds here, so a worker would claim nothing ahead; in a story of kills it must.
+        self._mean_s = self.process.world.chance.choice((0.03, 1.0))
+        return super()._claim()
+
+    def executing(self, run: Run, job: Any, last_seq: int, safe_until: float) -> Code:
+        """As `runtime.executing.execute`."""
+        world, session = self.process.world, None
+        began = world.at
         try:
-            session = it.begin(last_seq, safe_until)
+            session = self.adopt(run, last_seq, safe_until)
             if session is not None:
-                code = UserCode(self._of, session, asynchronous=self._of.world.chance.random() < 0.5)
-                args, kwargs = self._arguments(session, job)
-                yield from code.drive(session.whole(partial(job.body, code), args, kwargs))
+                code = UserCode(self.process, session, asynchronous=world.chance.random() < 0.5)
+                args, _ = executing._arguments(self, session, job)
+                change = yield from self._straight(code, session, job, args)
+                if change is not None:
+                    self.finish(run, session, change, world.at - began)
+                    self._must_live()
+                    return
         except (Killed, GeneratorExit):
             raise
         except BaseException as error:
-            self._end(it, error)
+            self.ended(run, session, error, world.at - began)
         else:
-            self._end(it, None)
+            self.ended(run, session, None, world.at - began)
+        self._must_live()
 
-    def _end(self, it: _Execution, error: BaseException | None) -> None:
-        it.__exit__(None if error is None else type(error), error, None)
-        if not self._of.alive:
+    def _straight(
+        self, code: UserCode, session: Served, job: Any, args: tuple[Any, ...]
+    ) -> Generator[float, None, Change | None]:
+        body = partial(job.body, code)
+        if not session.begins_straight():
+            yield from code.drive(session.whole(body, args, {}))
+            return None
+        outcome = yield from code.call(body, args, session.place())
+        change = session.returned_straight(outcome)
+        if change is None:
+            yield from code.drive(session.finish(outcome))
+        return change
+
+    def _must_live(self) -> None:
+        """What has just been committed may have been the last that this process did."""
+        if not self.process.alive:
             raise Killed

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from onward.api import starting
-from onward.api.starting import Queuing
+from onward.api.queuing import Queuing
 from onward.core import codec
 from onward.core.errors import JournalError, StepCrashed, Stopped
 from onward.core.model import Answer, Change, Refused
@@ -246,6 +246,10 @@ class UserCode:
                         reply = engine.reconfirm(self.session)
         except StopIteration as stop:
             return stop.value
+
+    def call(self, fn: Any, args: tuple[Any, ...], here: Here) -> Generator[float, None, Outcome]:
+        """A run's function, called without a flow."""
+        return (yield from self._call(fn, args, {}, here, everything=True))
 
     def _call(
         self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], here: Here, everything: bool

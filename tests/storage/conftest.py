@@ -8,7 +8,9 @@ import pytest
 
 from onward.storage import Store
 from onward.storage.memory import MemoryStore
+from onward.storage.postgres.store import PostgresStore
 from onward.storage.sqlite.store import SqliteStore
+from postgres.server import fresh_schema
 
 
 class Clock:
@@ -26,11 +28,24 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.important),
+        pytest.param("pgbouncer", marks=pytest.mark.important),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    store: Store = MemoryStore(clock=clock)
-    if request.param == "sqlite":
+    store: Store
+    if request.param == "memory":
+        store = MemoryStore(clock=clock)
+    elif request.param == "sqlite":
         store = SqliteStore(tmp_path / "journal.db", clock=clock)
+    else:
+        server = request.getfixturevalue("postgres_server")
+        port = request.getfixturevalue("pooler_port") if request.param == "pgbouncer" else None
+        store = PostgresStore(server.url(port=port, schema=fresh_schema()), clock=clock)
     yield store
     store.close()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onward.core.decide import Released, Returned, decide, submitted
+from onward.core.decide import Released, Returned, decide, put_off, submitted
 from onward.core.flow import Quota, text_of
 from onward.core.model import Applied, Change, Claim, Claimed, Refused, Run
 from onward.storage import Store, claims
@@ -111,6 +111,22 @@ def test_a_claim_sees_what_stands_before_it_in_its_commit(store: Store) -> None:
     assert isinstance(again, Claimed)
     assert [seq for _, seq in again.runs] == [3]
     assert [e.seq for e in store.entries(b.no)] == [0, 1, 2, 3]
+
+
+def test_the_time_of_a_run_that_has_never_begun_may_be_put_off(store: Store, clock: Clock) -> None:
+    add(store, queued("a", wake_at=1_010.0))
+    waiting = store.run("a")
+    assert waiting is not None
+    change = put_off(waiting, queued("b", args="[[2],{}]", wake_at=1_030.0), now=1_005.0, at_most_s=15.0)
+    [answer] = store.commit([change])
+    assert isinstance(answer, Applied)
+    clock.at = 1_014.0
+    assert claim(store) == Claimed((), 1_015.0)
+    clock.at = 1_015.0
+    [(run, _)] = claim(store).runs
+    assert (run.id, run.args) == ("a", "[[2],{}]")
+    # Once it has been claimed it is not to be had any more.
+    assert isinstance(store.commit([change])[0], Refused)
 
 
 # -- limits -----------------------------------------------------------------------------------------------

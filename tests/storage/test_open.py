@@ -1,13 +1,17 @@
 """From URLs to journals: what is understood, what is refused, and what is never shown."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from onward.core.errors import JournalUnusable
 from onward.storage.memory import MemoryStore
-from onward.storage.open import masked, open_store
+from onward.storage.open import open_store
 from onward.storage.sqlite.store import SqliteStore
+from onward.storage.urls import masked
+from postgres.server import free_port
 from storage.rows import opened
 
 
@@ -61,11 +65,25 @@ def test_what_is_durable_is_chosen_at_opening(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_postgresql_is_refused_with_a_sentence_that_hides_the_password(scheme: str) -> None:
-    with pytest.raises(JournalUnusable, match="PostgreSQL is not supported in this version") as caught:
-        open_store(f"{scheme}://ada:s3cret@db/app?password=s3cret")
+def test_a_database_that_is_not_there_is_told_in_a_sentence_that_hides_the_password(scheme: str) -> None:
+    with pytest.raises(
+        JournalUnusable, match=r"cannot be opened .* Check that the server runs there"
+    ) as caught:
+        open_store(f"{scheme}://ada:s3cret@127.0.0.1:{free_port()}/app")
     assert "s3cret" not in str(caught.value)
-    assert "ada:***@db/app?password=***" in str(caught.value)
+    assert "postgresql://ada@127.0.0.1" in str(caught.value)
+
+
+def test_without_its_driver_a_journal_in_postgresql_names_the_extra() -> None:
+    program = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from onward.storage.open import open_store\n"
+        "open_store('postgresql://ada:s3cret@db/app')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("onward.core.errors.JournalUnusable: postgresql://ada:***@db/app: ")
+    assert said.endswith('pip install "onward[postgres]"')
 
 
 @pytest.mark.parametrize(
@@ -106,6 +124,7 @@ def test_an_option_that_is_not_known_is_refused(tmp_path: Path, query: str) -> N
         ("postgresql://:pw@db/app", "postgresql://:***@db/app"),
         ("postgresql://db/app?user=a&password=pw&x=1", "postgresql://db/app?user=a&password=***&x=1"),
         ("postgresql://db/app?PASSWORD=pw#f", "postgresql://db/app?PASSWORD=***#f"),
+        ("postgresql://ada:pa/ss#w@db/app?schema=a", "postgresql://ada:***@db/app?schema=a"),
     ],
 )
 def test_secrets_in_urls_are_masked(url: str, shown: str) -> None:

@@ -431,7 +431,7 @@ def test_of_two_threads_that_fork_at_once_neither_lets_go_for_the_other(
 
         def release(self) -> None:
             self.lock.release()
-            resting.wait(10)
+            resting.wait(100)
 
     class Store:
         locks = (Slow(),)

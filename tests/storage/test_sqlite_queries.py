@@ -7,12 +7,15 @@ import apsw
 import apsw.ext
 import pytest
 
+from onward.core.decide import submitted
+from onward.core.model import Run
 from onward.storage.queries import load
 from onward.storage.sqlite.store import SqliteStore
 
 _SQL = load("onward.storage.sqlite")
-# These read everything: `onward doctor` does, the owners are as many as there are processes, queues are few, and the
-# index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up to a bound.
+# These read everything: `onward doctor` does, the owners are as many as there are processes, queues and schedules are
+# few, and the index of those who hold queued runs has as many rows as runs are being executed. What waits is counted up
+# to a bound.
 _READ_ALL = {
     "misnumbered",
     "done_twice",
@@ -20,10 +23,12 @@ _READ_ALL = {
     "odd_leases",
     "idle_owners",
     "queues",
+    "schedules",
     "holders",
     "workers",
     "waiting_names",
     "is_empty",
+    "is_awaited",  # whether it has a row
     "last_number",  # of the one table that numbers its rows
     "integrity",
     "strays",
@@ -73,3 +78,37 @@ def test_a_second_process_finds_the_layout_that_the_first_has_made(
 
 def test_a_comment_is_no_part_of_a_statement() -> None:
     assert all("--" not in statement and statement.strip() for statement in _SQL.values())
+
+
+@pytest.mark.parametrize("name", ["ready_kind", "waiting_kind", "next_due"])
+def test_what_an_idle_worker_asks_does_not_grow_with_the_runs_that_wait(
+    sqlite: SqliteStore, name: str
+) -> None:
+    """A comparison of pairs began at the first run of the pair: a million sleeping runs took a core of every worker."""
+    steps = []
+    for count in (10, 500):
+        for number in range(count):
+            run = Run(f"{count}-{number}", "workflow", "nap", f"{count}-{number}", direct=False, queue="q")
+            sqlite.commit([submitted(run, now=0.0)])
+            sqlite.commit([submitted(_later(run), now=0.0)])
+        steps.append(_steps(sqlite, name))
+    assert steps[1] <= steps[0] + 5
+
+
+def _later(run: Run) -> Run:
+    return run._replace(id=f"{run.id}-later", identity=f"{run.id}-later", wake_at=1e9)
+
+
+def _steps(sqlite: SqliteStore, name: str) -> int:
+    """Instructions that SQLite executes for a statement."""
+    connection = sqlite._writer
+    taken: list[int] = []
+    connection.trace_v2(
+        apsw.SQLITE_TRACE_PROFILE,
+        lambda event: taken.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
+    )
+    try:
+        connection.execute(_SQL[name], ("q", "nap", 0.0)[: _SQL[name].count("?3") + 2]).fetchall()
+    finally:
+        connection.trace_v2(0)
+    return taken[-1]

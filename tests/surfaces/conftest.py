@@ -92,7 +92,7 @@ class Programs:
         for program in self._started:
             if program.poll() is None:
                 program.send_signal(signal.SIGKILL)
-            program.communicate(timeout=30)
+            program.communicate(timeout=100)
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_what_a_living_process_executes_is_left_to_it(
     assert result.exit_code == 75
     assert f"already running (process {program.pid}" in result.stderr
     (programs.folder / "go").touch()
-    assert program.wait(30) == 0
+    assert program.wait(100) == 0
 
 
 # -- cancel and reset -------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_living_process_is_asked_and_stops_at_its_next_item(
     assert "was asked to stop" in result.stderr
     assert "asked to cancel" in cli("status").stdout
     (programs.folder / "go").touch()
-    out, err = program.communicate(timeout=30)
+    out, err = program.communicate(timeout=100)
     assert program.returncode == 1, (out, err)
     assert "was cancelled" in err
     assert "letters: cancelled after" in err

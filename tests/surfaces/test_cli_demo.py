@@ -21,7 +21,7 @@ def killed_midway(programs: Programs, number: signal.Signals) -> str:
         time.sleep(0.05)
         done = counted(programs)
     program.send_signal(number)
-    out, _ = program.communicate(timeout=30)
+    out, _ = program.communicate(timeout=100)
     return out
 
 

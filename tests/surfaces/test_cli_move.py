@@ -165,7 +165,7 @@ def test_what_is_being_executed_is_not_moved(app: Programs, other: str) -> None:
     assert not any(states(other).values())
     (app.folder / "go").touch()
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(100) == 0
     assert app.onward("move", "--to", other).returncode == 0
 
 

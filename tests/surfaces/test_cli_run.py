@@ -157,7 +157,7 @@ def test_a_signal_is_passed_on_and_nothing_is_started_again(
     keeper = programs.start("-m", "onward.cli", "run", "--delay", "0", programs.write(LOOP))
     programs.wait_for("held")
     keeper.send_signal(number)
-    _, err = keeper.communicate(timeout=30)
+    _, err = keeper.communicate(timeout=100)
     assert keeper.returncode == code, err
     assert "stopped; continue with: python job.py" in err
     assert programs.lines("done.txt") == ["a", "b"]
@@ -201,7 +201,7 @@ def test_a_signal_ends_the_wait_before_a_restart(programs: Programs) -> None:
     while "starting it again" not in keeper.stderr.readline():
         assert keeper.poll() is None
     keeper.send_signal(signal.SIGTERM)
-    assert keeper.wait(30) == 143
+    assert keeper.wait(100) == 143
 
 
 def test_fresh_sets_the_old_run_aside_but_not_the_one_it_has_begun(

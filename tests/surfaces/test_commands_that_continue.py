@@ -132,7 +132,7 @@ def test_what_onward_run_says_when_it_is_stopped_or_gives_up(programs: Programs)
     keeper = programs.start("-m", "onward.cli", "run", programs.write(held), "out.txt")
     programs.wait_for("held")
     keeper.send_signal(signal.SIGTERM)
-    _, err = keeper.communicate(timeout=30)
+    _, err = keeper.communicate(timeout=100)
     [command] = re.findall(r"stopped; continue with: (.*)", err)
     continues(programs, command)
 

@@ -157,7 +157,7 @@ def test_shrinking_gives_the_room_back_and_waits_for_nobody_at_work(
     assert "letters" in result.stderr
     assert ids(cli)[0] == "big"
     (programs.folder / "go").touch()
-    program.wait(30)
+    program.wait(100)
     before = journal.stat().st_size
     assert cli("gc", "--keep", "0", "--shrink").exit_code == 0
     open_store(f"sqlite:///{journal}").close()

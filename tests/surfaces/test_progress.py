@@ -187,7 +187,7 @@ def in_terminal(programs: Programs, name: str, term: str = "xterm") -> str:
             except OSError:  # the last one has closed it
                 break
     os.close(master)
-    assert program.wait(30) == 0
+    assert program.wait(100) == 0
     return seen.decode()
 
 

@@ -82,7 +82,7 @@ def test_a_board_shows_what_runs_and_follows_it(programs: Programs, monkeypatch:
     terminal.read_until(r"letters +done .*6 of 6 \(100 %\)")
     terminal.type("q")
     assert terminal.end() == 0
-    assert program.wait(30) == 0
+    assert program.wait(100) == 0
     assert terminal.seen.rindex("\x1b[?1049l") > terminal.seen.rindex("\x1b[?1049h"), (
         "the screen is given back"
     )
@@ -128,8 +128,8 @@ def test_a_pipe_gets_a_line_for_each_change_of_state(
     assert watching.stdout is not None
     assert "letters  running  2 of 6 (33 %)" in watching.stdout.readline()
     (programs.folder / "go").touch()
-    out, err = watching.communicate(timeout=30)
-    assert program.wait(30) == 0
+    out, err = watching.communicate(timeout=100)
+    assert program.wait(100) == 0
     assert watching.returncode == 0, err
     assert "letters  done  6 of 6 (100 %)" in out
     assert "\x1b" not in out
@@ -146,7 +146,7 @@ def test_a_program_gets_one_document_a_line(programs: Programs, monkeypatch: pyt
     assert first["schema"] == 1
     assert (first["run"]["name"], first["run"]["state"], first["run"]["done"]) == ("letters", "running", 2)
     (programs.folder / "go").touch()
-    out, _ = watching.communicate(timeout=30)
+    out, _ = watching.communicate(timeout=100)
     last = json.loads(out.splitlines()[-1])
     assert (last["run"]["state"], last["run"]["done"]) == ("done", 6)
     assert last["at"] >= first["at"]
@@ -174,7 +174,7 @@ def test_a_journal_that_goes_away_ends_the_watching(programs: Programs, journal:
     for path in journal.parent.glob("journal.db*"):
         if path.is_file():
             path.unlink()
-    _, err = watching.communicate(timeout=30)
+    _, err = watching.communicate(timeout=100)
     assert watching.returncode == 5
     assert "was removed while it was watched" in err
 

@@ -129,3 +129,20 @@ async def harder(order: str) -> int:
     render.options(timeout="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     here = onward.current()
     return int(here.heartbeat or 0) if here else 0
+
+
+@onward.schedule("0 3 * * *", tz="Europe/Rome", overlap="queue", catch_up="all", jitter=60)
+@onward.workflow
+def nightly(city: str = "Rome") -> int:
+    here = onward.current()
+    if here is not None:
+        assert_type(here.scheduled_at, datetime | None)
+    return 1
+
+
+assert_type(nightly("Milan"), int)
+assert_type(nightly.start("Milan"), onward.Handle[int])
+assert_type(onward.schedule(every=60, catch_up=3_600)(nightly)("Rome"), int)
+onward.schedule("0 3 * * *", overlap="wait")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+onward.schedule("0 3 * * *", catch_up="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+onward.schedule(every=60)(len)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]

@@ -83,8 +83,8 @@ def engine() -> Engine:
             _engine = Engine(store)
             observe.say_place(store.place)
             doubt = ephemeral.warning(Path(store.place)) if store.place.startswith("/") else None
-            if doubt is not None:
-                observe.say(doubt)
+            for sentence in (*store.doubts, *([] if doubt is None else [doubt])):
+                observe.say(sentence)
         return _engine
 
 

@@ -38,8 +38,19 @@ def cursor(name: str, *, start: T, forward_only: bool = False) -> Cursor[T]:
             last.advance(orders[-1].id)
 
     `advance` is durable before it returns, so that neither a kill nor Ctrl-C takes it back: at most what was done since
-    is repeated. In the body of an `onward.each` it becomes durable together with the item, or not at all. In a workflow
-    it is recorded: a replay sees the values that the first execution saw. `forward_only` refuses a smaller value.
+    is repeated. In the body of an `onward.each` it becomes durable together with the item, or not at all, so that a
+    page and the place behind it are one: however the program ends, it goes on with the first page that is not done.
+
+        def pages():
+            while page := fetch_orders(after=last.value):
+                yield page
+
+        for page in onward.each(pages(), name="orders", key=lambda page: str(page[0].id)):
+            save(page)
+            last.advance(page[-1].id)
+
+    In a workflow it is recorded: a replay sees the values that the first execution saw. `forward_only` refuses a
+    smaller value.
 
     One process at a time holds a cursor: until the object is dropped or closed, or the process ends. Another one gets
     AlreadyRunning. `--fresh` does not set it back; `onward cancel` of its run does. Raises NotRecordable for a `start`

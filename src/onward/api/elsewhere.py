@@ -1,4 +1,4 @@
-"""What happens in an executor's worker: the function is called there, and its outcome sent home.
+"""What happens in an executor's worker: the function of a map or step is called there, and its outcome sent home.
 
 Importing this is all that a fresh worker process needs of onward. Nothing is recorded here, so steps and other durable
 calls are refused; `onward.current()`, `onward.idempotency_key()` and `onward.logger` work as at home.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ _LOOK_S = 1.0
 
 
 class WorkerDied(BaseException):
-    """The worker that executed an item has died. `alone`: nothing else was in flight in its executor."""
+    """The worker that executed an item or step has died. `alone`: nothing else was in flight in its executor."""
 
     def __init__(self, error: BaseException, *, alone: bool, begun_at: float) -> None:
         self.error, self.alone, self.begun_at = error, alone, begun_at
@@ -35,11 +36,11 @@ class WorkerDied(BaseException):
 
 
 class Unusable(BaseException):
-    """There is no executor to go on with; says why. Not an error of the item that finds out."""
+    """There is no executor to go on with; says why. Not an error of the item or step that finds out."""
 
 
 class Sent(NamedTuple):
-    """Where an item belongs that is executed elsewhere."""
+    """Where an item or step belongs that is executed elsewhere."""
 
     run_id: str
     run_name: str
@@ -109,21 +110,23 @@ def refusal(run_id: str) -> WrongThread:
     """The error of a durable call in a worker."""
     return WrongThread(
         "a step or other durable call",
-        f"a worker of a map's executor (process {os.getpid()})",
+        f"a worker of an executor (process {os.getpid()})",
         run_id,
-        "Call it from the program itself, with what the map yields, or leave executor= out.",
+        "Call it from the program itself, with what comes back, or leave executor= out.",
     )
 
 
-def execute(fn: Callable[..., Any] | ByName, item: Any, sent: Sent) -> tuple[bool, Any, float | None]:
-    """Call the function on one item: (True, result, None), or (False, the error's record, seconds to wait).
+def execute(
+    fn: Callable[..., Any] | ByName, args: tuple[Any, ...], kwargs: dict[str, Any], sent: Sent
+) -> tuple[bool, Any, float | None]:
+    """Call the function: (True, result, None), or (False, the error's record, seconds to wait).
 
     The error travels as its record, because one that cannot be unpickled would break the whole pool.
     """
     _watch(sent.home)
     token = current.set_here(Elsewhere(sent))
     try:
-        return True, (fn.found() if isinstance(fn, ByName) else fn)(item), None
+        return True, (fn.found() if isinstance(fn, ByName) else fn)(*args, **kwargs), None
     except Exception as error:
         return False, codec.encode_error(error), retry_after_s(error, now=time.time())
     finally:
@@ -136,13 +139,25 @@ _watches = 0  # the process that has a watch already; a forked child needs its o
 def _watch(home: int) -> None:
     """End this process when the one that feeds it is gone: killed, it leaves workers that wait for ever."""
     global _watches
-    if _watches == os.getpid() or os.getppid() != home or os.getpid() == home:
+    if _watches == os.getpid() or os.getpid() == home:
         return
-    _watches = os.getpid()
-    threading.Thread(target=_end_when_orphaned, args=(home,), name="onward-watch", daemon=True).start()
+    feeds = _feeder(home)
+    if feeds is not None:
+        _watches = os.getpid()
+        threading.Thread(target=_end_when_orphaned, args=(feeds,), name="onward-watch", daemon=True).start()
 
 
-def _end_when_orphaned(home: int) -> None:
-    while os.getppid() == home:
+def _feeder(home: int) -> Callable[[], bool] | None:
+    """What tells whether the process `home` lives; None if this one is no child of it, as in a cluster."""
+    if os.getppid() == home:
+        return lambda: os.getppid() == home
+    # Started by a fork server, which is its parent; `multiprocessing` knows for whom. Whoever it has started has it.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    parent = None if multiprocessing is None else multiprocessing.parent_process()
+    return parent.is_alive if parent is not None and parent.pid == home else None
+
+
+def _end_when_orphaned(feeds: Callable[[], bool]) -> None:
+    while feeds():
         time.sleep(_LOOK_S)
     os._exit(1)

@@ -28,7 +28,8 @@ def warning(journal: Path, environ: Mapping[str, str] = os.environ, mounts: str 
         return None
     return (
         f"this is {place}: the journal's disk goes away when it restarts, and the progress with it. "
-        f"Put the journal on a mounted volume with ONWARD_URL=sqlite:////volume/journal.db."
+        f"Put the journal into a database with ONWARD_URL=postgresql://… (or env:DATABASE_URL), or on a mounted volume "
+        f"with ONWARD_URL=sqlite:////volume/journal.db."
     )
 
 

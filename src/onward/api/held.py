@@ -166,6 +166,12 @@ def release(held: Held) -> None:
         held.end()
 
 
+def some_moved() -> bool:
+    """Whether this process holds a cursor that has been moved: then a source may begin where that stands."""
+    with _lock:
+        return any(held.session.run.result is not None for held in _held.values())
+
+
 def _end_all() -> None:
     with _lock:
         for held in list(_held.values()):

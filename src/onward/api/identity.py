@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
@@ -108,8 +109,19 @@ def _one_site(name: str, code: CodeType, line: int, what: str) -> None:
 
 def fresh_id(name: str) -> str:
     """An id for a new run: readable, and different every time."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).name.replace(".py", "")).strip("-").lower()[:40] or "run"
-    return f"{stem}-{uuid.uuid4().hex[:8]}"
+    return f"{stem_of(name)}-{uuid.uuid4().hex[:8]}"
+
+
+def queued_id(name: str) -> str:
+    """The same for a run that is queued. There may be millions of a name, so that eight digits would meet again."""
+    return f"{stem_of(name)}-{os.urandom(8).hex()}"
+
+
+@lru_cache(maxsize=1_000)
+def stem_of(name: str) -> str:
+    """What the ids of the runs of a name begin with."""
+    stem = Path(name).name.replace(".py", "")
+    return re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-").lower()[:40] or "run"
 
 
 def digest(*parts: str | bytes) -> str:

@@ -17,12 +17,15 @@ from onward.api import connect, ground
 from onward.api.failures import FailedItem, chosen, failed_items
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
-from onward.api.overview import Acted, NoJournal, Overview, actor
+from onward.api.overview import Acted, Overview, actor
+from onward.api.queues import Queues
+from onward.api.schedules import Schedules
 from onward.core import keys, limits
 from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
 from onward.core.errors import (
     AlreadyRunning,
     JournalBusy,
+    NoJournal,
     RunNotFound,
     UsageError,
 )
@@ -69,7 +72,7 @@ class Journal:
         # Not `path.exists()`, which raises for a name that is too long.
         if path is not None and not os.path.exists(path):
             raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
-        return cls(Engine(open_store(address), keeper=False))
+        return cls(Engine(open_store(address, create=False), keeper=False))
 
     @property
     def place(self) -> str:
@@ -80,6 +83,22 @@ class Journal:
     def store(self) -> Store:
         """The store behind it: for what concerns whole runs, see `transfer`, `retention` and `renaming`."""
         return self._store
+
+    @property
+    def schedules(self) -> Schedules:
+        """Its schedules: look at them and act on them.
+
+        journal.schedules.pause("nightly")
+        """
+        return Schedules(self._engine)
+
+    @property
+    def queues(self) -> Queues:
+        """Its queues: look at them and act on them.
+
+        journal.queues.pause("scrape")
+        """
+        return Queues(self)
 
     def close(self) -> None:
         """Close the journal; `with onward.Journal() as journal:` does it at the end."""
@@ -241,6 +260,10 @@ class Journal:
             if self._applied(self._retried(run, entries, by or actor())):
                 return Acted(self._find(run.id), units=len(entries))
         raise self._busy(run_id)
+
+    def retry_of(self, run: Run, *, by: str) -> Change:
+        """The change that makes a failed run ready again, as `retry` does; refused if the run goes on meanwhile."""
+        return self._retried(run, self._to_reopen(run), by)
 
     def skip(self, run_id: str, key: str, *, by: str | None = None) -> Acted:
         """Declare a failed or crashed item of a run as done: it is not tried again."""

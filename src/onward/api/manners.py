@@ -1,4 +1,4 @@
-"""The options that give a step a manner of its own: `isolate`, `timeout`, `memory`, `at_most_once`, `probe`."""
+"""The options that give a step a manner of its own: where it is executed, how long, how often."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from onward.core.errors import UsageError
+from onward.core.lazily import Lazily
 from onward.runtime.manner import Done, Manner, NotDone
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from onward.api import step_executor
+else:
+    step_executor = Lazily("onward.api.step_executor")
 
 
 class MannerOptions(TypedDict, total=False):
     """How a step is executed, beside how often."""
 
     isolate: bool
+    executor: Executor | Callable[[], Executor] | None
     timeout: float
     memory: int | str
     at_most_once: bool
@@ -51,6 +60,15 @@ def _fits(manner: Manner, fn: Callable[..., Any]) -> None:
             f"timeout= of `{name}` cannot be kept: nothing can end a function that runs in a thread. "
             f"Add isolate=True, which gives it a process of its own, or make it async."
         )
+    if manner.executor is not None and is_async:
+        raise UsageError(
+            f"executor= is for sync steps: `{name}` is async and cannot leave its event loop. Make it sync, or await "
+            f"loop.run_in_executor in it."
+        )
+    if manner.executor is not None and manner.isolate:
+        raise UsageError(
+            f"`{name}` cannot be executed in a process of its own and in an executor: leave isolate= or executor= out"
+        )
     if manner.memory_bytes is not None and not manner.isolate:
         raise UsageError(f"memory= of `{name}` needs a process of its own: add isolate=True")
     if manner.probe is not None and not manner.at_most_once:
@@ -76,6 +94,10 @@ def _flag(field: str) -> Callable[[Any], tuple[str, Any]]:
         return field, value
 
     return read
+
+
+def _executor(value: Any) -> tuple[str, Any]:
+    return "executor", None if value is None else step_executor.step_executor(value)
 
 
 def _timeout(value: Any) -> tuple[str, Any]:
@@ -108,6 +130,7 @@ def _probe(value: Any) -> tuple[str, Any]:
 
 _READ: Final[Mapping[str, Callable[[Any], tuple[str, Any]]]] = {
     "isolate": _flag("isolate"),
+    "executor": _executor,
     "timeout": _timeout,
     "memory": _memory,
     "at_most_once": _flag("at_most_once"),

@@ -14,6 +14,7 @@ from onward.api import transfer
 from onward.api.journal import Journal
 from onward.core.errors import AlreadyRunning, JournalBroken, UsageError
 from onward.core.model import CLOSED, Run
+from onward.core.schedules import carried
 from onward.core.texts import plain
 
 # Runs carried in one part. What has been carried stays carried if a later part fails.
@@ -54,6 +55,7 @@ def move(source: Journal, target: Journal, told: Callable[[int], object] = lambd
     # What was added between the last look and the bar.
     for part in _parts(source, after=last):
         known += _carry(source, target, part)
+    _carry_schedules(source, target)
     return _checked(source, target, known)
 
 
@@ -105,6 +107,15 @@ def _carry_queues(source: Journal, target: Journal) -> None:
             target.store.set_queue(
                 queue.name, paused=queue.paused, declared=queue.declared, chosen=queue.chosen
             )
+
+
+def _carry_schedules(source: Journal, target: Journal) -> None:
+    """Schedules as they stand: the source moves none of them on any more. A worker at the target may define them."""
+    for schedule in source.store.schedules():
+        while True:
+            there = next((one for one in target.store.schedules() if one.name == schedule.name), None)
+            if target.store.move_schedules([carried(schedule, there)])[0]:
+                break
 
 
 def _checked(source: Journal, target: Journal, known: int) -> Moved:

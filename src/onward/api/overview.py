@@ -8,14 +8,9 @@ import socket
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from onward.core.errors import JournalUnusable
 from onward.core.estimates import Estimate
 from onward.core.model import ItemCounts, Run
 from onward.core.timeline import Beat, ShownState
-
-
-class NoJournal(JournalUnusable):
-    """There is no journal at the place that was asked for; none was created."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The items of a map in an executor: a process pool, a cluster, whatever has the interface of `concurrent.futures`.
+"""Calls in an executor: a process pool, a cluster, whatever has the interface of `concurrent.futures`.
 
 The function runs there; its outcome is recorded here. A worker that dies takes nothing with it but what was in flight:
-an item that was alone is convicted, several become suspects, and each of them is executed again with nobody beside it.
+a call that was alone is convicted, several become suspects, and each of them is executed again with nobody beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from functools import partial
 from typing import Any, NamedTuple
 
-from onward.api.elsewhere import Sent, Unusable, WorkerDied, execute, named
+from onward.api.elsewhere import ByName, Sent, Unusable, WorkerDied, execute, named
 from onward.api.settings import Pool as Given
 from onward.api.step import Step
 from onward.core import codec
@@ -59,6 +59,16 @@ class Turns:
             turn.set_result(None)
 
 
+class Order(NamedTuple):
+    """A call for an executor."""
+
+    fn: Callable[..., Any] | ByName
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    sent: Sent
+    clock: Callable[[], float]
+
+
 class _Generation(NamedTuple):
     """One executor, until it breaks."""
 
@@ -66,11 +76,10 @@ class _Generation(NamedTuple):
     executor: Executor
 
 
-class Pool:
-    """Executes the items of one map in an executor. One that a function made is ours: replaced when it breaks."""
+class Executors:
+    """One executor at a time: one that a function made is ours, and replaced when it breaks."""
 
-    def __init__(self, given: Given, fn: Callable[..., Any]) -> None:
-        self._run: Run | None = None
+    def __init__(self, given: Given) -> None:
         self._make = given if callable(given) and not hasattr(given, "submit") else None
         executor = given if self._make is None else self._make()
         if not hasattr(executor, "submit"):
@@ -79,38 +88,35 @@ class Pool:
                 f"was started"
             )
         self._now = _Generation(1, executor)  # type: ignore[arg-type]
-        if isinstance(executor, ProcessPoolExecutor):
-            _refuse_local(fn)
-        self._fn = named(fn)
         self._lock = threading.Lock()
         self._turns = Turns()
-        self._broken: dict[
-            int, tuple[BaseException, bool]
-        ] = {}  # of each: why, and whether it had one item only
-
-    def open(self, run: Run, clock: Callable[[], float]) -> None:
-        """From now on items of this run are executed; `clock` is the journal's."""
-        self._run, self._clock = run, clock
+        # Of each that is broken: why, and whether it had one call only.
+        self._broken: dict[int, tuple[BaseException, bool]] = {}
 
     def close(self) -> None:
         """Give back the executor, if it is ours."""
         if self._make is not None:
             self._now.executor.shutdown(wait=True, cancel_futures=True)
 
-    def call(self, unit: Unit, attempt: int, item: Any, *, alone: bool) -> Any:
-        """The result of the function on an item; raises its error, or WorkerDied."""
+    def refuse_local(self, fn: Callable[..., Any]) -> None:
+        """Raises UsageError for a function that the executor can never be sent."""
+        if isinstance(self._now.executor, ProcessPoolExecutor):
+            _refuse_local(fn)
+
+    def call(self, order: Order, *, alone: bool) -> Any:
+        """What the function returns; raises its error, WorkerDied or Unusable."""
         self._turns.enter(alone=alone).result()
         try:
-            generation, future, begun_at = self._submit(unit, attempt, item)
+            generation, future, begun_at = self._submit(order)
             try:
                 answer = future.result()
             except BaseException as error:
-                raise self._trouble(error, generation, begun_at, item) from error
-            return self._opened(answer)
+                raise self._trouble(error, generation, begun_at, order) from error
+            return _opened(answer)
         finally:
             self._turns.leave()
 
-    async def call_async(self, unit: Unit, attempt: int, item: Any, *, alone: bool) -> Any:
+    async def call_async(self, order: Order, *, alone: bool) -> Any:
         """As `call`, in an event loop."""
         turn = self._turns.enter(alone=alone)
         try:
@@ -120,25 +126,24 @@ class Pool:
                 self._turns.leave()
             raise
         try:
-            generation, future, begun_at = self._submit(unit, attempt, item)
+            generation, future, begun_at = self._submit(order)
             try:
                 answer = await asyncio.wrap_future(future)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
-                raise self._trouble(error, generation, begun_at, item) from error
-            return self._opened(answer)
+                raise self._trouble(error, generation, begun_at, order) from error
+            return _opened(answer)
         finally:
             self._turns.leave()
 
-    def _submit(self, unit: Unit, attempt: int, item: Any) -> tuple[_Generation, Future[Any], float]:
-        run = self._of_run
-        sent = Sent(run.id, run.name, unit.key, attempt, os.getpid())
+    def _submit(self, order: Order) -> tuple[_Generation, Future[Any], float]:
         while True:
             generation = self._now
             try:
-                return generation, generation.executor.submit(execute, self._fn, item, sent), self._clock()
-            except BrokenExecutor as error:  # broken since we looked: this item was not in it
+                future = generation.executor.submit(execute, order.fn, order.args, order.kwargs, order.sent)
+                return generation, future, order.clock()
+            except BrokenExecutor as error:  # broken since we looked: this call was not in it
                 self._break(generation, error)
                 self._replace(generation)
             except RuntimeError as error:  # the standard library's word for one that was shut down
@@ -147,7 +152,7 @@ class Pool:
     # -- trouble --------------------------------------------------------------------------------------
 
     def _trouble(
-        self, error: BaseException, generation: _Generation, begun_at: float, item: Any
+        self, error: BaseException, generation: _Generation, begun_at: float, order: Order
     ) -> BaseException:
         """What an error of the executor itself means: those of the function come as an answer."""
         if isinstance(error, BrokenExecutor):
@@ -158,14 +163,14 @@ class Pool:
         if isinstance(error, Exception) and "pickl" in f"{type(error).__name__} {error}".lower():
             return NotRecordable(
                 "the executor",
-                "item or result",
-                type(item).__qualname__,
-                f"cannot be sent to another process ({error}); map a function of a module's top level over plain data",
+                "argument or result",
+                ", ".join(type(value).__qualname__ for value in (*order.args, *order.kwargs.values())),
+                f"cannot be sent to another process ({error}); use a function of a module's top level over plain data",
             )
         return error
 
     def _break(self, generation: _Generation, error: BaseException) -> bool:
-        """Note that an executor is broken; whether only one item was in it."""
+        """Note that an executor is broken; whether only one call was in it."""
         with self._lock:
             # Everybody who was in it is still inside: nobody leaves before he has been here.
             return self._broken.setdefault(generation.number, (error, self._turns.inside == 1))[1]
@@ -185,31 +190,63 @@ class Pool:
             generation.executor.shutdown(wait=False, cancel_futures=True)
             self._now = _Generation(generation.number + 1, self._make())
 
+
+class Pool:
+    """Executes the items of one map in an executor."""
+
+    def __init__(self, given: Given, fn: Callable[..., Any]) -> None:
+        self._executors = Executors(given)
+        self._executors.refuse_local(fn)
+        self._fn = named(fn)
+        self._run: Run | None = None
+        self.close, self.ready = self._executors.close, self._executors.ready
+
+    def open(self, run: Run, clock: Callable[[], float]) -> None:
+        """From now on items of this run are executed; `clock` is the journal's."""
+        self._run, self._clock = run, clock
+
+    def call(self, unit: Unit, attempt: int, item: Any, *, alone: bool) -> Any:
+        """The result of the function on an item; raises its error, or WorkerDied."""
+        return self._executors.call(self._order(unit, attempt, item), alone=alone)
+
+    async def call_async(self, unit: Unit, attempt: int, item: Any, *, alone: bool) -> Any:
+        """As `call`, in an event loop."""
+        return await self._executors.call_async(self._order(unit, attempt, item), alone=alone)
+
+    def _order(self, unit: Unit, attempt: int, item: Any) -> Order:
+        assert self._run is not None, "opened before it is used"
+        return Order(self._fn, (item,), {}, sent(self._run, unit.key, attempt), self._clock)
+
     def unusable(self, why: str) -> ExecutorBroken:
         """The error that ends the map."""
-        run = self._of_run
-        return ExecutorBroken(
-            run.id,
-            f"`{run.name}` stopped: its executor can execute nothing any more ({why}). What is done is kept; call "
-            f"again to go on. Pass a function that makes the executor, as in executor=lambda: ProcessPoolExecutor(4), "
-            f"and a broken one is replaced.",
-        )
-
-    @property
-    def _of_run(self) -> Run:
         assert self._run is not None, "opened before it is used"
-        return self._run
+        return broken(self._run, f"`{self._run.name}` stopped: its executor", why)
 
-    @staticmethod
-    def _opened(answer: tuple[bool, Any, float | None]) -> Any:
-        ok, value, retry_after = answer
-        if ok:
-            return value
-        error = codec.decode_error(value)
-        error.__cause__ = InWorker(codec.decode(value)["traceback"])
-        if retry_after is not None and getattr(error, "retry_after", None) is None:
-            error.retry_after = retry_after  # type: ignore[attr-defined]
-        raise error
+
+def sent(run: Run, key: str, attempt: int) -> Sent:
+    """Where a unit of the run belongs that is executed elsewhere, for this process."""
+    return Sent(run.id, run.name, key, attempt, os.getpid())
+
+
+def broken(run: Run, what: str, why: str) -> ExecutorBroken:
+    """The error when there is no executor to go on with."""
+    return ExecutorBroken(
+        run.id,
+        f"{what} can execute nothing any more ({why}). What is done is kept; call "
+        f"again to go on. Pass a function that makes the executor, as in executor=lambda: ProcessPoolExecutor(4), "
+        f"and a broken one is replaced.",
+    )
+
+
+def _opened(answer: tuple[bool, Any, float | None]) -> Any:
+    ok, value, retry_after = answer
+    if ok:
+        return value
+    error = codec.decode_error(value)
+    error.__cause__ = InWorker(codec.decode(value)["traceback"])
+    if retry_after is not None and getattr(error, "retry_after", None) is None:
+        error.retry_after = retry_after  # type: ignore[attr-defined]
+    raise error
 
 
 class InWorker(Exception):

@@ -15,16 +15,22 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from onward.api.source import Source
 from onward.core import keys, limits
 from onward.core.decide import may_claim
+from onward.core.lazily import Lazily
 from onward.core.model import Run, RunState
 from onward.runtime import observe
 from onward.runtime.engine import Engine
 from onward.runtime.items import Items
 from onward.runtime.session import Session
+
+if TYPE_CHECKING:
+    from onward.api import held
+else:
+    held = Lazily("onward.api.held")
 
 _UNFINISHED: Final[tuple[RunState, ...]] = ("pending", "running", "waiting", "paused", "stuck", "failed")
 # Unfinished passes of one place that are looked at: each of them was left by a process that died there.
@@ -91,10 +97,12 @@ class Others:
         self._open: list[tuple[Run, Items]] = []
         if fresh or os.environ.get("ONWARD_FRESH") == "1" or engine.store.open_run(want.identity) is not None:
             return
+        if held.some_moved():
+            return  # a source that begins where a cursor stands gives the same page until that moves
         found = self._found()
-        held = next((run for run in found if not self._is_free(run)), None)
-        if held is not None:
-            self._continue(held)  # to be told that somebody is at it
+        taken = next((run for run in found if not self._is_free(run)), None)
+        if taken is not None:
+            self._continue(taken)  # to be told that somebody is at it
         else:
             self._open = [(run, items_of(engine, self._looked_at(run))) for run in found]
 

@@ -11,8 +11,6 @@ from onward.core.model import WorkerRow
 
 # Pending runs that are looked through for those that nobody knows.
 _LOOKED_THROUGH = 100_000
-# A worker announces itself every limits.RENEW_S; one that has not done so for three times as long is silent.
-_SILENT_S = 3 * limits.RENEW_S
 
 WorkerState = Literal["working", "draining", "silent", "dead"]
 
@@ -59,7 +57,7 @@ def _view(journal: Journal, row: WorkerRow) -> WorkerView:
     state: WorkerState = row.state
     if owner is None or store.owner_is_dead(row.owner):
         state = "dead"
-    elif journal.now() - row.seen_at > _SILENT_S:
+    elif journal.now() - row.seen_at > limits.SILENT_S:
         state = "silent"
     active = len(store.runs_held(row.owner, limit=limits.MAP_CONCURRENCY))
     return WorkerView(

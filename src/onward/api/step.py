@@ -106,11 +106,21 @@ class Arguments:
     """Tells which parameter each argument is for, without the cost of a full binding."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        parameters = list(inspect.signature(fn).parameters.values())
+        parameters = self._parameters = list(inspect.signature(fn).parameters.values())
         plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._names = [p.name for p in plain]
         self._positional_only = {p.name for p in plain if p.kind is p.POSITIONAL_ONLY}
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    @functools.cached_property
+    def takes_one(self) -> bool:
+        """Whether a call with one argument is complete, and that argument never the same as none."""
+        if not self._parameters:
+            return False
+        first, *others = self._parameters
+        if first.default is not first.empty or first.name not in self._names:
+            return False
+        return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in others)
 
     def fingerprint(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int = 0) -> bytes:
         """A hash of the arguments by name; those equal to their defaults are left out."""
@@ -249,6 +259,10 @@ def step(fn: Callable[..., Any] | None = None, /, **options: Unpack[StepOptions]
     against `max_crashes` and the run goes on; nothing the step has started outlives it. Arguments and result must
     be recordable. `memory` (bytes, or "512MB") bounds what that process may allocate: beyond it MemoryError.
     `timeout` (seconds) ends an attempt with StepTimeout: an async step is cancelled, a sync one needs `isolate`.
+
+    `executor=ProcessPoolExecutor(4)` executes it there, for work that keeps a core busy: in any executor of
+    `concurrent.futures`, or one that a function makes when it is first needed; then a broken one is replaced. It is for
+    sync functions of a module's top level. A step that kills the executor's worker counts as crashed.
 
     `at_most_once=True` never begins the step again after an attempt of which nobody knows whether it was executed: its
     process died, it was cut off, or its outcome could not be recorded. Then `probe`, called with the step's arguments,

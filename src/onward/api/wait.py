@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from onward.api import connect
 from onward.core.errors import BlockingCall, UsageError
 from onward.core.model import Progress
+from onward.core.schedules import origin
 from onward.runtime import beats, current
 from onward.runtime.current import Here
 from onward.runtime.drive import drive
@@ -189,6 +190,9 @@ class Current(NamedTuple):
     key: str  # of the innermost step or item; empty in a workflow's own body
     attempt: int
     heartbeat: Any = None  # the details of its latest heartbeat, also of an earlier attempt
+    scheduled_at: dt.datetime | None = (
+        None  # of a run that a schedule started: the time it stands for, in UTC
+    )
 
 
 def where() -> Current | None:
@@ -204,7 +208,10 @@ def where() -> Current | None:
     if place is None:
         return None
     heartbeat = beats.latest(place) if place.session.beats else None
-    return Current(place.session.run.id, place.session.run.name, place.key, place.attempt, heartbeat)
+    run = place.session.run
+    started = origin(run.identity)
+    scheduled_at = None if started is None else dt.datetime.fromtimestamp(started[1], dt.UTC)
+    return Current(run.id, run.name, place.key, place.attempt, heartbeat, scheduled_at)
 
 
 def idempotency_key() -> str:

@@ -25,10 +25,11 @@ from onward.runtime.outcomes import blame
 from onward.runtime.session import Session
 
 if TYPE_CHECKING:
+    from onward.api import held
     from onward.api.held import Moves
     from onward.runtime import progress
 else:
-    progress = Lazily("onward.runtime.progress")
+    held, progress = Lazily("onward.api.held"), Lazily("onward.runtime.progress")
 
 T = TypeVar("T")
 
@@ -60,7 +61,8 @@ class Walk(Generic[T]):
         self.over = items is None
         self._once = once
         self._ahead: deque[T] = deque()
-        self._known = session is None or session.done == 0 or outer is not None or once
+        # A list that begins where a cursor stands need not bring anything that is done.
+        self._known = session is None or session.done == 0 or outer is not None or once or held.some_moved()
         self._graceful = endings.Graceful()
         self._progress: progress.Progress | None = None
         self._parked: list[str] = []  # what failed in this pass of a nested loop, and within its items

@@ -6,9 +6,8 @@ import copy
 import datetime as dt
 import functools
 import inspect
-import string
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from onward.api import connect
 from onward.api.ended import result_of
@@ -26,8 +25,10 @@ from onward.api.opening import (
     patiently,
     wanted,
 )
-from onward.api.starting import Queuing, Unique, started, started_many
-from onward.api.step import Arguments, function_name
+from onward.api.queue import Queue
+from onward.api.queuing import Queuing, Unique, checked_id, checked_key, filled
+from onward.api.starting import One, declared_queue, lane_in, started, started_many
+from onward.api.step import Arguments
 from onward.core import codec, limits
 from onward.core.decide import acted
 from onward.core.errors import (
@@ -40,7 +41,7 @@ from onward.core.errors import (
 )
 from onward.core.lazily import Lazily
 from onward.core.model import CLOSED, Refused, Run
-from onward.core.retry import Exceptions, Policy
+from onward.core.retry import Policy
 from onward.runtime import current, observe, registry
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
@@ -59,19 +60,23 @@ T = TypeVar("T")
 Q = ParamSpec("Q")
 U = TypeVar("U")
 _NOTHING = object()
+# What is recorded as it is, wherever it stands.
+_SCALARS = frozenset((str, int))
 
 
 class Workflow(Generic[P, R]):
     """What `workflow` makes of a function: call it like the function it was made from."""
 
-    def __init__(self, fn: Callable[P, R], name: str, policy: Policy, queue: str) -> None:
+    def __init__(
+        self, fn: Callable[P, R], name: str, policy: Policy, queue: str | Queue, *, says_attempts: bool = True
+    ) -> None:
         functools.update_wrapper(self, fn)
         self.fn, self.name = fn, name
-        self.is_async = inspect.iscoroutinefunction(fn)
-        self.whole = policy
+        self.is_async: bool = inspect.iscoroutinefunction(fn)
+        self.whole, self.says_attempts = policy, says_attempts
         self._arguments = Arguments(fn)
         self._policy = Policy(max_crashes=policy.max_crashes)
-        self._queuing = Queuing(queue)
+        self._queuing = Queuing(name_of(queue))
         self._bound: Any = _NOTHING
         self._id: str | None = None
         self._if_running: IfRunning = "raise"
@@ -95,14 +100,16 @@ class Workflow(Generic[P, R]):
         max_age: float | None = None,
         fresh: bool | None = None,
         replace: bool | None = None,
-        queue: str | None = None,
+        queue: str | Queue | None = None,
         priority: int | None = None,
         delay: float | dt.timedelta | None = None,
         at: dt.datetime | None = None,
         key: str | None = None,
         unique: Unique | None = None,
+        debounce: float | dt.timedelta | None = None,
+        debounce_max: float | dt.timedelta | None = None,
         tags: Sequence[str] | None = None,
-    ) -> Workflow[P, R]:
+    ) -> Self:
         """The same workflow, called in another way.
 
         With `id` a run is idempotent: the same id continues it, or returns its recorded result; `{name}` in it
@@ -114,11 +121,22 @@ class Workflow(Generic[P, R]):
         The others are for `start`: the `queue` it waits in; the `priority` (higher ones first, 0 if nothing is said);
         not before `delay` seconds or the time `at`; `tags` to find it by. While a run with the same `key` is queued or
         being executed, no second one is added, and `start` gives that one: `unique="running"`. With `unique="queued"`
-        only until it begins, with a number for so many seconds.
+        only until it begins, with a number for so many seconds. `{name}` in a key stands for an argument, too.
+
+        `debounce=30`: it begins once nothing of its key was started for 30 seconds, with the arguments of the latest
+        start; it does not wait longer than `debounce_max` (ten times as long, if nothing is said).
         """
         other = copy.copy(self)
         other._queuing = self._queuing.changed(
-            queue=queue, priority=priority, delay=delay, at=at, key=key, unique=unique, tags=tags
+            queue=None if queue is None else name_of(queue),
+            priority=priority,
+            delay=delay,
+            at=at,
+            key=key,
+            unique=unique,
+            debounce=debounce,
+            debounce_max=debounce_max,
+            tags=tags,
         )
         given = {
             "_id": id,
@@ -175,16 +193,73 @@ class Workflow(Generic[P, R]):
         When it returns all are durable. If it is cut off, the first ones are there: give ids
         (`options(id="scrape-{url}")`) to call it again without queueing them twice. Inside of a run use `start`.
         """
-        return [Handle(run_id) for run_id in started_many(self._wanted_run((item,), {}) for item in items)]
+        self._queuing.refuse_contradictions(has_id=self._id is not None)
+        ids = started_many(self.name, self._queuing, self._each(items), replaces=self._replace)
+        return [Handle(run_id) for run_id in ids]
 
     def _wanted_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Run, Queuing]:
+        self._queuing.refuse_contradictions(has_id=self._id is not None)
+        one = self._one(args, kwargs)
+        now = connect.engine().store.now()
+        run = self._queuing.run(self.name, one.run_id, one.args, now=now, lane=one.lane, key=one.key)
+        return run, self._queuing
+
+    def _one(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> One:
+        """The run that a start with these arguments makes; raises for what cannot be, before anything is written."""
+        lane = lane_in(connect.engine(), self._queuing.queue, self.name, args, kwargs)
         if self._bound is not _NOTHING:
             args = (self._bound, *args)
         bound = self._fitting(args, kwargs)
         payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
+        assert payload is not None, "what cannot be recorded is raised for a start"
         run_id = None if self._id is None else self._named_id(args, kwargs)
-        now = connect.engine().store.now()
-        return self._queuing.run(self.name, run_id, payload, now=now), self._queuing
+        key = self._queuing.key
+        return One(
+            payload, run_id, lane, None if key is None else checked_key(self._filled(key, args, kwargs))
+        )
+
+    def _each(self, items: Iterable[Any]) -> Iterator[One]:
+        """As `_one` for each item, quickly where an item is plainly the one argument."""
+        plain = self._bound is _NOTHING and self._arguments.takes_one and self._id is None
+        if (
+            plain
+            and self._queuing.key is None
+            and declared_queue(connect.engine(), self._queuing.queue) is None
+        ):
+            for item in items:
+                if type(item) in _SCALARS:
+                    yield One(f"[[{codec.encode(item)}],{{}}]")
+                else:
+                    yield self._one((item,), {})
+        else:
+            for item in items:
+                yield self._one((item,), {})
+
+    def scheduled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+        """The run that a schedule starts, but for its id; raises UsageError for what a schedule cannot start.
+
+        Opens no journal: schedules are defined where workflows are.
+        """
+        asked = self._queuing
+        if any(one is not None for one in (self._id, asked.key, asked.delay_s, asked.at, asked.debounce_s)):
+            raise UsageError(
+                f"a schedule gives the runs of `{self.name}` their ids and times, so id=, key=, delay=, at= and "
+                f"debounce= have no place in its options; nothing was scheduled. What happens while a run goes on is "
+                f"said by overlap="
+            )
+        if self._bound is not _NOTHING:
+            args = (self._bound, *args)
+        try:
+            bound = self._fitting(args, kwargs)
+        except TypeError as error:
+            raise UsageError(
+                f"a schedule cannot call `{self.name}` so: {error}; nothing was scheduled. Give its arguments as "
+                f"onward.schedule(..., args=[...])"
+            ) from None
+        payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
+        declared = registry.queue(asked.queue)
+        lane = None if declared is None else declared.lane_of(self.name, args, kwargs)
+        return asked.run(self.name, None, payload, now=0.0, lane=lane)
 
     def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.
@@ -295,10 +370,13 @@ class Workflow(Generic[P, R]):
     def _payload(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, for_start: bool = False
     ) -> str | None:
+        where = f"the arguments of `{self.name}`"
         try:
-            return codec.encode(
-                [list(args), dict(sorted(kwargs.items()))], where=f"the arguments of `{self.name}`"
-            )
+            text = codec.encode([list(args), dict(sorted(kwargs.items()))], where=where)
+            if len(text) > limits.PAYLOAD_BYTES:
+                size = f"values of {len(text) / 1e6:,.0f} MB"
+                raise NotRecordable(where, "$", size, "write them to a file and give its name")
+            return text
         except NotRecordable as error:
             if for_start:
                 raise
@@ -309,21 +387,15 @@ class Workflow(Generic[P, R]):
 
     def _named_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         assert self._id is not None
-        run_id = self._id
-        if "{" in run_id:
-            bound = inspect.signature(self.fn).bind(*args, **kwargs)
-            bound.apply_defaults()
-            try:
-                run_id = string.Formatter().vformat(run_id, (), dict(bound.arguments))
-            except (KeyError, IndexError, AttributeError, ValueError) as error:
-                raise UsageError(
-                    f"the id {self._id!r} names something that is not an argument of {self.name}: {error}"
-                ) from None
-        if not 0 < len(run_id) <= limits.NAME_CHARS or not run_id.isprintable() or "/" in run_id:
-            raise UsageError(
-                f"an id has 1 to {limits.NAME_CHARS} printable characters other than `/`, not {run_id[:80]!r}"
-            )
-        return run_id
+        return checked_id(self._filled(self._id, args, kwargs))
+
+    def _filled(self, template: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """An id or a key in which names stand for arguments."""
+        if "{" not in template:
+            return template
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return filled(template, bound.arguments, self.name)
 
     def _known(self, engine: Engine, want: Run) -> Run | None:
         """What is already there under this id, if it has ended or cannot be continued."""
@@ -361,6 +433,11 @@ class Workflow(Generic[P, R]):
         return run if run.state == "done" else None
 
 
+def name_of(queue: str | Queue) -> str:
+    """The name of a queue, which may be given by it."""
+    return queue if isinstance(queue, str) else queue.name
+
+
 def _look_aside(looks: Looks) -> Session | Run | None:
     got = look(looks)
     if isinstance(got, Session):
@@ -393,63 +470,3 @@ def _say_unused(session: Session) -> None:
         observe.say(
             f"{session.run.name}: {len(unused)} recorded steps were not used by the present code, first `{unused[0]}`"
         )
-
-
-@overload
-def workflow(fn: Callable[P, R], /) -> Workflow[P, R]: ...
-@overload
-def workflow(
-    *,
-    name: str | None = None,
-    max_crashes: int = ...,
-    queue: str = ...,
-    max_attempts: int = ...,
-    backoff: float = ...,
-    backoff_max: float = ...,
-    retry_on: Exceptions = ...,
-    give_up_on: Exceptions = ...,
-) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
-def workflow(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    max_crashes: int = limits.MAX_CRASHES,
-    queue: str = "default",
-    max_attempts: int = limits.MAX_ATTEMPTS,
-    backoff: float = limits.BACKOFF_S,
-    backoff_max: float = limits.BACKOFF_MAX_S,
-    retry_on: Exceptions = (Exception,),
-    give_up_on: Exceptions = (),
-) -> Any:
-    """Make a function a workflow: its steps are recorded, and an interrupted call continues after the last of them.
-
-        @onward.workflow
-        def checkout(order: Order) -> str:
-            receipt = charge(order)
-            onward.sleep(days=3)
-            return ship(order, receipt)
-
-    A call continues the unfinished run of the same name and arguments, and begins a new one otherwise. Code
-    between steps
-    runs again when it continues; it must take time, randomness and data of the world from steps or from `onward.now`,
-    `onward.uuid4`, `onward.rng`. Raises what the function raises.
-
-    Started (`checkout.start(order)`) it waits in `queue` for a worker. If it fails there as a whole it is attempted up
-    to `max_attempts` times, after a back-off (seconds): what failed is executed again, what succeeded is kept.
-    """
-    policy = Policy(
-        max_attempts=max_attempts,
-        max_crashes=max_crashes,
-        backoff_s=backoff,
-        backoff_max_s=backoff_max,
-        retry_on=retry_on,
-        give_up_on=give_up_on,
-    )
-
-    def make(fn: Callable[..., Any]) -> Workflow[..., Any]:
-        made: Workflow[..., Any] = Workflow(fn, function_name(fn, name, "workflow"), policy, queue)
-        registry.add(made)
-        return made
-
-    return make if fn is None else make(fn)

@@ -15,12 +15,11 @@ import click
 
 from onward.api import connect
 from onward.api.journal import Journal, journal_file
-from onward.api.overview import NoJournal
 from onward.cli import output
 from onward.cli.group import FAILED, exit_code
-from onward.core.errors import JournalError
+from onward.core.errors import JournalError, NoJournal
 from onward.core.texts import plain
-from onward.storage.open import masked
+from onward.storage.urls import masked
 
 Verdict = Literal["ok", "warning", "problem"]
 _COLORS: Final = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -74,6 +73,7 @@ def _examine(url: str) -> tuple[list[Finding], int]:
         found += _place(path)
     try:
         with Journal.existing(url) as journal:
+            found += [Finding("server", "problem", doubt) for doubt in journal.store.doubts]
             found += _data(journal)
             found += _holders(journal)
     except NoJournal:

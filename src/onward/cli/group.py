@@ -10,7 +10,16 @@ from typing import Any, Final
 
 import click
 
-from onward.core.errors import AlreadyRunning, JournalError, OnwardError, RunNotFound, UsageError
+from onward.core.errors import (
+    AlreadyRunning,
+    JournalError,
+    NoJournal,
+    OnwardError,
+    QueueNotFound,
+    RunNotFound,
+    ScheduleNotFound,
+    UsageError,
+)
 from onward.core.texts import plain_lines
 
 FINISHED: Final = 0
@@ -74,9 +83,7 @@ def _drop_output() -> None:
 
 def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
-    from onward.api.overview import NoJournal  # noqa: PLC0415  (it would make help wait for what opens journals)
-
-    if isinstance(error, (RunNotFound, NoJournal)):
+    if isinstance(error, (RunNotFound, QueueNotFound, ScheduleNotFound, NoJournal)):
         return NOT_FOUND
     if isinstance(error, (AlreadyRunning, JournalError)):
         return BUSY

@@ -10,7 +10,8 @@ from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
 from onward.runtime.engine import Engine
-from onward.storage.open import masked, open_store
+from onward.storage.open import open_store
+from onward.storage.urls import masked
 
 
 @click.command()

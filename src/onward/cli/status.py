@@ -32,7 +32,7 @@ def status(*, as_json: bool) -> None:
         needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
         ended = journal.list(states=_ENDED, limit=5)
         now, place = journal.now(), journal.place
-        left_alone = [*Staff.of(journal).sentences()]
+        left_alone = [*Staff.of(journal).sentences(), *journal.schedules.sentences()]
     standing = [one for one in running if output.is_standing(one)]
     if as_json:
         running = running[:_LINES]

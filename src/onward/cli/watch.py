@@ -19,10 +19,11 @@ import click
 
 from onward.api import connect
 from onward.api.journal import Journal, journal_file
-from onward.api.overview import NoJournal, Overview
+from onward.api.overview import Overview
 from onward.cli import output
 from onward.cli.group import FINISHED, wants_color
 from onward.cli.output import SCHEMA
+from onward.core.errors import NoJournal
 from onward.core.lazily import Lazily
 from onward.core.texts import plain
 from onward.core.timeline import ShownState

@@ -123,6 +123,10 @@ def _work(
     if left:
         observe.say(f"{left} runs were given back unfinished; another worker continues them")
     connect.disconnect()
+    if left:
+        # What has not come to rest must not hold up the end: Python would wait for an executor's calls.
+        sys.stdout.flush()
+        os._exit(FINISHED)
     return FINISHED
 
 

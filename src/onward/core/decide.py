@@ -7,7 +7,8 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, assert_never
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec, limits
 from onward.core.keys import SEPARATOR, WHOLE
@@ -160,16 +161,16 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, run._replace(result=value, error=None))
+            return _end(run, "returned", now, None, result=value, error=None)
         case Raised(error, culprits, None):
-            return _end(run, "raised", now, run._replace(error=error), codec.encode(list(culprits)))
+            return _end(run, "raised", now, codec.encode(list(culprits)), error=error)
         case Raised(error, culprits, again_at, reopen):
-            later = run._replace(error=error, wake_at=again_at, attempt=run.attempt + 1)
-            change = _end(run, "retried", now, later, codec.encode(list(culprits)))
+            text, attempt = codec.encode(list(culprits)), run.attempt + 1
+            change = _end(run, "retried", now, text, error=error, wake_at=again_at, attempt=attempt)
             opened_again = tuple(_reopened(entry, run.fence, now) for entry in reopen)
             return change._replace(entries=opened_again + change.entries)
         case Released(event, error, wake_at, awaits):
-            change = _end(run, event, now, run._replace(error=error or run.error, wake_at=wake_at))
+            change = _end(run, event, now, None, error=error or run.error, wake_at=wake_at)
             return change._replace(awaits=awaits)
         case _:
             assert_never(fact)
@@ -205,15 +206,18 @@ def _mark(run: Run, event: str, now: float, value: str | None = None) -> Entry:
     return Entry(f"run/{event}", "mark", "mark", event, None, value, crc, 1, run.fence, None, now)
 
 
-def _end(run: Run, event: Event, now: float, after: Run, value: str | None = None) -> Change:
+_GRANTS: Final[dict[Event, str]] = {"paused": "pause", "cancelled": "cancel"}
+
+
+def _end(run: Run, event: Event, now: float, value: str | None, **fields: Any) -> Change:
     state = transition(run.state, event)
     assert state is not None, f"{event} cannot happen to a {run.state} run"
     mark = _mark(run, event, now, value)
     # Not `request`: a wish that came meanwhile must not be lost, unless this very event grants it.
-    granted = {"paused": "pause", "cancelled": "cancel"}.get(event)
+    granted = _GRANTS.get(event)
     request = None if state in ("done", "cancelled") or run.request == granted else run.request
-    single = after.single if state not in ENDED else freed(after.single, "end")
-    after = after._replace(
+    single = run.single if state not in ENDED else freed(run.single, "end")
+    after = run._replace(
         state=state,
         owner=None,
         lease_until=None,
@@ -221,8 +225,9 @@ def _end(run: Run, event: Event, now: float, after: Run, value: str | None = Non
         stalls=0,
         single=single,
         updated_at=now,
+        **fields,
     )
-    return Change(run.no, run.fence, (mark,), after=after)
+    return Change(run.no, run.fence, (mark,), (), (), after)
 
 
 _UNTIL_START: Final = ("start:", "batch:")
@@ -259,15 +264,27 @@ def opened(run: Run, *, owner: str, now: float, lease_s: float) -> Change:
 
 def submitted(run: Run, *, now: float) -> Change:
     """A new run that any worker may claim: at once, or from `run.wake_at` on."""
+    return added(queued(run, now=now), now=now)
+
+
+def queued(run: Run, *, now: float) -> Run:
+    """A run as it stands when it has been added at the time `now`."""
     waits = run.wake_at is not None and run.wake_at > now
-    queued = run._replace(
+    return run._replace(
         state="waiting" if waits else "pending",
         direct=False,
         wake_at=run.wake_at if waits else None,
         created_at=now,
         updated_at=now,
     )
-    return Change(0, 0, (_mark(run, "submitted", now, run.args),), after=queued, create=True)
+
+
+def added(run: Run, *, now: float) -> Change:
+    """The change that adds a run which `queued` has made."""
+    args = run.args
+    crc = None if args is None else codec.checksum(args)
+    mark = Entry("run/submitted", "mark", "mark", "submitted", None, args, crc, 1, run.fence, None, now)
+    return Change(0, 0, (mark,), (), (), run, None, None, True)
 
 
 def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:
@@ -310,12 +327,14 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
     """The next lease of `run`. Counts the death of the previous holder as `blamed_for` says."""
     assert may_claim(run, now=now, owner_is_dead=True), f"a {run.state} run is not to be had"
     blame = blamed_for(run, past)
+    marks = len(blame.in_flight) + len(past.reopen) + 1
     # Calling a run again is how a paused one goes on; who asked to cancel it was told that this will happen. A worker
     # that claims a run is nobody's wish that it goes on.
     request = run.request if run.request == "cancel" or not run.direct else None
     after = run._replace(
         state="running",
         fence=run.fence + 1,
+        leased_seq=past.last_seq + marks,
         owner=owner,
         lease_until=now + lease_s,
         wake_at=None,
@@ -325,11 +344,21 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         stalls=blame.stalls,
         updated_at=now,
     )
-    entries = [_crashed(b, run, now) for b in blame.in_flight]
-    entries += [_reopened(e, after.fence, now) for e in past.reopen]
-    entries.append(_mark(after, "claimed", now, codec.encode(owner)))
-    after = after._replace(leased_seq=past.last_seq + len(entries))
-    return Change(run.no, run.fence, tuple(entries), blame.begun, after=after, before=run)
+    text, crc = _text_of(owner)
+    entries: tuple[Entry, ...] = (
+        Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now),
+    )
+    if marks > 1:  # of a run that is claimed for the first time there is nothing else to say
+        crashed = [_crashed(b, run, now) for b in blame.in_flight]
+        entries = (*crashed, *(_reopened(e, after.fence, now) for e in past.reopen), *entries)
+    return Change(run.no, run.fence, entries, blame.begun, (), after, run)
+
+
+@lru_cache(maxsize=8)
+def _text_of(owner: str) -> tuple[str, int]:
+    """The same for every run that a process claims."""
+    text = codec.encode(owner)
+    return text, codec.checksum(text)
 
 
 class Blame(NamedTuple):
@@ -348,7 +377,9 @@ def blamed_for(run: Run, past: Past) -> Blame:
     convicted only if the run was executed in its turn, see `runtime.worker`.
     """
     died = run.state == "running" and not past.ended_alive
-    in_flight = tuple(b for b in past.begun if b.fence == run.fence) if died else ()
+    if not died:  # as nearly all that is claimed
+        return Blame((), (), 0 if past.progressed else run.stalls)
+    in_flight = tuple(b for b in past.begun if b.fence == run.fence)
     if past.progressed:  # it died in something later than the beginning of the run
         in_flight = tuple(b for b in in_flight if b.key != WHOLE)
     alone = len(in_flight) == 1 and (run.direct or past.in_turn)
@@ -356,12 +387,12 @@ def blamed_for(run: Run, past: Past) -> Blame:
     # A lease that ended alive and recorded nothing tells nothing about the deaths before it.
     before = 0 if past.progressed else run.stalls
     if run.direct:
-        stalls = 0 if in_flight else before + (died and not past.progressed)
+        stalls = 0 if in_flight else before + (not past.progressed)
     elif in_flight:
         stalls = before + 1
     else:
         # A run whose worker has died begins only after that is durable: without a trace of it, it had not begun again.
-        stalls = max(before, int(died))
+        stalls = max(before, 1)
     return Blame(in_flight, begun, stalls)
 
 

@@ -5,13 +5,15 @@ OnwardError                      base of all errors; each message says what happ
 │  ├─ WrongThread                a step was called where its order could not be recorded
 │  ├─ BlockingCall               a blocking call inside a running event loop
 │  └─ NotRecordable              a value that the journal cannot hold
+├─ ScheduleNotFound              no such schedule
+├─ QueueNotFound                 no such queue
 ├─ RunError                      about one run
 │  ├─ AlreadyRunning             another live process has it
 │  ├─ RunNotFound                no such run
 │  ├─ RunConflict                same id or name, other work
 │  ├─ RunFailed                  the run ended with a failure
 │  │  └─ TooManyFailures         a map or loop stopped early, because everything failed
-│  ├─ ExecutorBroken             the executor of a map can execute nothing any more
+│  ├─ ExecutorBroken             the executor of a map or step can execute nothing any more
 │  ├─ RunCancelled               somebody cancelled it
 │  ├─ RunStuck                   it needs a person
 │  │  ├─ Diverged                the code asks for something else than is recorded
@@ -21,7 +23,8 @@ OnwardError                      base of all errors; each message says what happ
 │     └─ StepCrashed             the process died in it too often
 └─ JournalError                  about the store
    ├─ JournalUnusable            cannot be opened: rights, version, file system, not a journal
-   ├─ JournalBusy                somebody holds its write lock for too long
+   │  └─ NoJournal               there is none, and looking for one creates none
+   ├─ JournalBusy                its write lock is held for too long, or its server cannot be reached
    ├─ JournalFull                the disk is full; nothing was lost, nothing more can be recorded
    ├─ JournalBroken              an I/O error or corruption; nothing was acknowledged
    ├─ OutcomeUnknown             a commit may or may not have happened
@@ -82,6 +85,24 @@ class NotRecordable(UsageError):
         super().__init__(f"{where}: `{path}` is a `{type_name}`, which cannot be recorded; {cure}")
 
 
+class QueueNotFound(OnwardError):
+    """The journal knows no such queue: none of its runs ever waited there, and nobody has set its limits."""
+
+    def __init__(self, name: str, journal: str, near: str | None = None) -> None:
+        self.name, self.journal = name, journal
+        hint = f" Did you mean `{near}`?" if near else " `onward queue` lists what there is."
+        super().__init__(f"there is no queue `{name}` in {journal}; nothing was changed.{hint}")
+
+
+class ScheduleNotFound(OnwardError):
+    """The journal holds no such schedule."""
+
+    def __init__(self, name: str, journal: str, near: str | None = None) -> None:
+        self.name, self.journal = name, journal
+        hint = f"Did you mean `{near}`?" if near else "`onward schedule` lists what there is."
+        super().__init__(f"there is no schedule `{name}` in {journal}; nothing was changed. {hint}")
+
+
 # -- about one run ----------------------------------------------------------------------------------
 
 
@@ -135,7 +156,7 @@ class TooManyFailures(RunFailed):
 
 
 class ExecutorBroken(RunError):
-    """The executor of a map can execute nothing any more; what it had in flight counts as crashed."""
+    """The executor of a map or step can execute nothing any more; what a map had in flight there counts as crashed."""
 
 
 class RunCancelled(RunError):
@@ -219,8 +240,12 @@ class JournalUnusable(JournalError):
     """The journal cannot be opened as asked; it was left as it is."""
 
 
+class NoJournal(JournalUnusable):
+    """There is no journal at the place that was asked for; none was created."""
+
+
 class JournalBusy(JournalError):
-    """Another process holds the journal's write lock for too long."""
+    """The journal does not take a write now: its lock is held for too long, or its server cannot be reached."""
 
 
 class JournalFull(JournalError):

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from onward.core import limits as bounds
+from onward.core.errors import UsageError
+from onward.core.pace import Rate
 
 
 class Quota(NamedTuple):
@@ -16,6 +18,22 @@ class Quota(NamedTuple):
 
     starts: int
     window_s: float
+
+
+def quota_of(text: str, option: str) -> Quota:
+    """The quota that a rate means: `5/s`, `60/min`, `1/10s`, `60/min burst 10`.
+
+    Spread evenly as in a map, but in steps of a second: a claim takes what a second allows at once. With a burst so
+    many may follow each other at once, and no more come in the time that they take at that rate.
+
+    Raises UsageError, which names `option`.
+    """
+    rate = Rate.parsed(text, option)
+    starts = rate.burst if "burst" in text else max(1, math.floor(rate.per_s))
+    quota = Quota(starts, starts / rate.per_s)
+    if quota.window_s > bounds.QUOTA_S:
+        raise UsageError(f"{option}={text!r} looks back further than a year; nothing was changed")
+    return quota
 
 
 class Limits(NamedTuple):

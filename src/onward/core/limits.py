@@ -24,6 +24,9 @@ PROGRESS_S: Final = 2.0
 
 # How long a writer waits for another process's transaction before it reports JournalBusy.
 BUSY_S: Final = 30.0
+# How long one call to a database server may take before its connection is given up and replaced. Well within a lease,
+# so that a renewal on a connection that has gone dead leaves time for another one.
+CALL_S: Final = 10.0
 # How long a fork waits for the journal to be at rest. Transactions and parts of a checkpoint take milliseconds: longer
 # is a fork from a signal handler that interrupted one, and waiting on would hang the process, so it forks all the same.
 FORK_S: Final = 5.0
@@ -55,7 +58,7 @@ CONCURRENCY: Final = 10
 # How long a worker that is asked to end lets what it executes come to rest: below the 30 s that Kubernetes waits.
 DRAIN_S: Final = 25.0
 # Runs that are added in one transaction by start_many: others write in between.
-START_RUNS: Final = 1_000
+START_RUNS: Final = 2_000
 # Runs that are retried in one transaction when those of a queue are.
 RETRY_RUNS: Final = 100
 # Starts of one quota that are kept one by one; of one that allows more they are kept on a grid of so many lines.
@@ -67,8 +70,29 @@ QUEUE_RUNS: Final = 1_000_000
 COUNTED: Final = 100_000
 # Most items that one run takes, and how many characters they may have together: one transaction freezes them.
 BATCHED: Final = 10_000
+# How long the first item of such a run waits for others, if nothing is said.
+BATCH_S: Final = 1.0
 BATCH_CHARS: Final = 16 * 1024 * 1024
 TAGS: Final = 20
+
+# The shortest and the longest interval of a schedule: what is to begin again sooner loops in its own code.
+EVERY_S: Final = 1
+EVERY_MAX_S: Final = 10 * 366 * 86_400
+# By how much a schedule's starts may be spread.
+JITTER_MAX_S: Final = 86_400.0
+# A start that is later than this was missed: shorter delays are restarts of workers, and cost no schedule its time.
+MISSED_S: Final = 60.0
+# Times of one schedule that are looked at in one go after a pause: more are missed, or taken in the next go.
+CATCH_UP_TIMES: Final = 1_000
+# Times of one schedule that may wait behind a run, and that one backfill may ask for.
+BACKLOG_TIMES: Final = 1_000
+# How often a worker reads the schedules of a journal to which others write all the time.
+SCHEDULES_S: Final = 0.05
+# A worker announces itself every RENEW_S; one that has not done so for this long is silent: it counts as dead for what
+# needs no proof.
+SILENT_S: Final = 3 * RENEW_S
+# How often it looks whether the worker whose definition of a schedule is in force still lives.
+DECLARER_S: Final = 5.0
 
 # Most changes in one transaction: keeps the slowest commit, and what one failure takes back, small.
 BATCH_CHANGES: Final = 2_000

@@ -59,6 +59,11 @@ def plain(text: str, longest: int = SHOWN_CHARS) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
 
 
+def quoted(text: str) -> str:
+    """`text` as a word of a command that can be typed, or as well as that can be shown."""
+    return shlex.quote(plain(text))
+
+
 def plain_lines(text: str) -> str:
     """`text` with its lines and tabs, without anything else that a terminal would obey."""
     return "\n".join(plain(line.expandtabs(), len(line) * 8 + 1) for line in text.splitlines())

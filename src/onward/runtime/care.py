@@ -1,4 +1,4 @@
-"""Steps with a manner of their own: isolated, with a timeout, at most once. The flow that attempts them.
+"""Steps with a manner of their own: isolated, elsewhere, with a timeout, at most once. The flow that attempts them.
 
 An isolated step's process may die without the run: that counts as a crash of the step, which is begun again until it
 has crashed `max_crashes` times. An at-most-once step is never begun again after an attempt of which nobody knows
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from onward.core import codec
@@ -124,6 +125,9 @@ class Care:
         if manner.isolate:
             call = isolate.Call(self._engine, self._session, self._order(past), manner.timeout_s)
             return (isolate.answer_async, (call,), {}) if self._is_async else (call.answer, (), {})
+        if manner.executor is not None:
+            there = partial(manner.executor.call, repeats=not manner.at_most_once)
+            return there, (self._session.run, past, self._fn, self._args, self._kwargs), {}
         if manner.timeout_s is None:
             return self._fn, self._args, self._kwargs
         return self._limited, self._args, self._kwargs

@@ -57,6 +57,13 @@ def perform(
     return outcome.value
 
 
+def whole(
+    engine: Engine, session: Session, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Outcome:
+    """How the function of a run went, as the first effect of `session.whole`; nothing of it is recorded yet."""
+    return _call(engine, Call(fn, args, kwargs, session.place(), everything=True))
+
+
 async def perform_async(
     engine: Engine,
     session: Session,

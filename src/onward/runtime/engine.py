@@ -17,7 +17,7 @@ from onward.core import limits
 from onward.core.decide import Past, Released, acted, claimed, decide, may_claim, opened, orphaned
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
-from onward.core.model import Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
+from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
 from onward.runtime.served import Served
@@ -47,6 +47,7 @@ class Engine(Leases):
     ) -> None:
         super().__init__(store, committer or Committer(store), lease_s=lease_s, clock=clock, keeper=keeper)
         self._registered = False
+        self._declared: dict[str, str] = {}
         _engines.add(self)
 
     # -- opening and claiming -------------------------------------------------------------------------------
@@ -97,6 +98,13 @@ class Engine(Leases):
         finally:
             self._leasing.remove(identity)
 
+    def declare(self, queue: str, limits: str) -> None:
+        """Make the limits that the code gives a queue known to the journal: once a process, and if they are others."""
+        if self._declared.get(queue) != limits:
+            if not any(one.name == queue and one.declared == limits for one in self.store.queues()):
+                self.store.set_queue(queue, declared=limits)
+            self._declared[queue] = limits
+
     def is_dead(self, run: Run) -> bool:
         """Whether the run's holder is proven dead. A run that this very process holds has a living holder."""
         if run.owner is None:
@@ -113,15 +121,22 @@ class Engine(Leases):
 
         Each is to be adopted or given back. If the answer is lost, what was leased is given back by the keeper.
         """
+        claimed, safe_until, _ = self.end_and_claim((), names, queues, limit)
+        return claimed, safe_until
+
+    def end_and_claim(
+        self, ended: Sequence[Change], names: Sequence[str], queues: Sequence[str], limit: int
+    ) -> tuple[Claimed, float, list[Answer]]:
+        """As `claim_ready`, in the transaction that writes how other runs have ended; with the answers to that."""
         safe_until = self.safe_until()
         claim = Claim(self.owner, self.lease_s, tuple(names), tuple(queues), limit)
         with self._lock:
             self._claims += 1
         try:
-            claimed = self.committer.claim(claim)
+            answers, claimed = self.committer.commit_and_claim(ended, claim)
             with self._lock:
                 self._ahead.update((run.no, run) for run, _ in claimed.runs)
-            return claimed, safe_until
+            return claimed, safe_until, answers
         except BaseException:
             with self._lock:
                 self._in_doubt = True

@@ -115,7 +115,8 @@ class Leases:
         return debt is not None and debt.run.fence == run.fence
 
     def _wake_keeper(self) -> None:
-        self._busy.set()
+        if not self._busy.is_set():
+            self._busy.set()
         if self._keeper is None and self._keeper_wanted:
             self._keeper = threading.Thread(target=self._keep, name="onward-keeper", daemon=True)
             self._keeper.start()

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from onward.core import codec, keys, limits
-from onward.core.decide import Raised, Released
-from onward.core.errors import RunConflict, StepCrashed, Suspended, Unwind
+from onward.core.decide import Raised, Released, Returned
+from onward.core.errors import NotRecordable, RunConflict, StepCrashed, Suspended, Unwind
 from onward.core.keys import WHOLE
-from onward.core.model import Begun
+from onward.core.model import Begun, Change
 from onward.core.retry import Policy, delay_s
 from onward.runtime.effects import Flow, Now, Outcome, Wait
-from onward.runtime.outcomes import crash_error, culprits
+from onward.runtime.outcomes import crash_error, culprits, payload
 from onward.runtime.session import Fork, Session
 
 
@@ -116,6 +116,27 @@ class Served(Session):
         except Unwind as signal:
             return (yield from self.finish(Outcome(None, signal, 0.0, 0.0)))
         return (yield from super().whole(fn, args, kwargs))
+
+    # -- the straight way: a run that nothing is in the way of needs no flow ----------------------------------
+
+    def begins_straight(self) -> bool:
+        """Whether its function can be called at once: nothing is to be looked at or written before."""
+        return not self.run_stalls and not self.begun and not self.hindered()
+
+    def returned_straight(self, outcome: Outcome) -> Change | None:
+        """The change that records what its function returned; None if it did not, or something is in the way."""
+        if (
+            outcome.error is not None
+            or self.unwinding is not None
+            or self.halting is not None
+            or self.output is not None
+        ):
+            return None
+        try:
+            text = payload(outcome.value, None)
+        except NotRecordable:
+            return None
+        return self.closing(Returned(text), outcome.ended_at)
 
     @property
     def is_suspect(self) -> bool:

@@ -379,9 +379,14 @@ class Session(Ledger):
         """Record how this lease ends; an exception means what `failure` says."""
         now: float = yield Now()
         fact = self.failure(end, now) if isinstance(end, BaseException) else end
-        change = decide(self.run, fact, now=now)
-        change = change._replace(progress=Progress(self.done, self.total, self.last_seq))
-        if WHOLE in self.begun:
-            change = change._replace(ended=(WHOLE,))
+        change = self.closing(fact, now)
         self.applied((yield Keep((change,))))
         self.given_back = True
+
+    def closing(self, fact: Fact, now: float) -> Change:
+        """The change that records how this lease ends."""
+        run = self.run
+        change = decide(run, fact, now=now)
+        if run.kind != "workflow" or self.done != run.done or self.total != run.total:
+            change = change._replace(progress=Progress(self.done, self.total, self.last_seq))
+        return change._replace(ended=(WHOLE,)) if WHOLE in self.begun else change

@@ -1,7 +1,8 @@
 """A worker: leases queued runs whose workflows it knows, executes them, and takes over what dead workers left.
 
-One claimer a process asks for runs in batches, ahead of what is executed, and its claims ride in one transaction with
-the outcomes of what has ended. Nobody else is needed: no server, no scheduler beside it.
+One claim at a time asks for runs in batches, ahead of what is executed, and rides in one transaction with the outcomes
+of what has ended: whoever ends a run makes the next claim, the claimer's thread does where nothing ends. Nobody else is
+needed: no server, no scheduler beside it.
 """
 
 from __future__ import annotations
@@ -13,34 +14,31 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
-from onward.core import codec, limits
-from onward.core.decide import Raised, decide
-from onward.core.errors import PASSING, JournalError, LeaseLost, Suspended, Unwind
-from onward.core.model import Run, WorkerRow
-from onward.runtime import observe, registry
-from onward.runtime.drive import drive, drive_async
+from onward.core import limits
+from onward.core.errors import PASSING, JournalError
+from onward.core.model import Answer, Change, Run, WorkerRow
+from onward.runtime import executing, observe, registry
 from onward.runtime.engine import Engine
+from onward.runtime.executing import Ended, Ending
 from onward.runtime.hands import Hands, Work
-from onward.runtime.registry import Job
+from onward.runtime.ring import Ring
+from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
+
+__all__ = ["Ended", "Worker"]
 
 # How fast the average length of a run follows the latest ones.
 _FOLLOWS: Final = 0.1
 
 
-class Ended(NamedTuple):
-    """How one execution of a run went, for whoever watches the worker."""
-
-    run: Run
-    how: str  # done, failed, waiting, released, ...
-    seconds: float
-    error: BaseException | None
-
-
 class Worker:
     """Executes queued runs in this process until it is drained."""
+
+    # How it lets time pass and executes plain runs: what a simulation does in its own way.
+    _sleep = staticmethod(time.sleep)
+    _execute: Any = staticmethod(executing.execute)
 
     def __init__(
         self,
@@ -54,11 +52,16 @@ class Worker:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
+        plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
+        self._scheduler = Scheduler(engine, plans, self._names)
         self._hands = Hands(concurrency)
         self._bell = threading.Condition()
+        self._claiming = threading.Lock()
         self._held: dict[int, Run] = {}  # leased and not ended yet
+        self._endings: deque[Ending] = deque()  # of those, the ones whose outcome is on its way to the disk
+        self._at_most: int | None = None
         self._draining = False
-        self._rung = False
+        self._ring = Ring(engine.store.doorbell())
         self._mean_s = 1.0  # how long a run takes, lately
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
@@ -74,29 +77,35 @@ class Worker:
     def run(self, *, burst: bool = False, at_most: int | None = None) -> None:
         """Claim and execute until drained; with `burst` until nothing is ready, with `at_most` after so many runs."""
         self.engine.register()
+        self._at_most = at_most
+        for queue in registry.queues():
+            self.engine.declare(queue.name, queue.limits_text)
         self._announce("working")
         while not self._draining:
-            version = self.engine.store.version()
-            got = self.turn(at_most)
-            if got is None:
-                time.sleep(limits.FULL_RETRY_S)
+            version, got = self.turn()
             if at_most is not None and self.executed >= at_most:
                 return
+            if got == 0 and burst and not self._held and not self._is_more_soon():
+                return
             if not got:
-                if burst and not self._held and got is not None and not self._is_more_soon():
-                    return
                 self._await(version)
 
-    def turn(self, at_most: int | None = None) -> int | None:
-        """Look once for what there is to do; how many runs it got, None if the journal takes nothing just now."""
+    def turn(self) -> tuple[object, int | None]:
+        """Look once for what there is to do; what was seen, and how many runs it got: None if it could not ask."""
+        version: object = None
+        got = None
         try:
+            version = self.engine.store.version()
             if self.engine.clock() - self._announced_at > limits.RENEW_S:
                 self._announce("working")
             self._take_over()
-            return self._claim(at_most)
+            self._scheduler.look(version)
+            got = self._claim()
         except PASSING as error:
             observe.log.warning("runs are claimed again soon: %s", error)
-            return None
+            self._sleep(limits.FULL_RETRY_S)
+        self._settle()
+        return version, got
 
     def _announce(self, state: Literal["working", "draining"]) -> None:
         """Let people see this worker, what it knows, and that it lives."""
@@ -108,7 +117,7 @@ class Worker:
     def drain(self) -> None:
         """Claim nothing more; what is executed goes on. Safe to call from a signal handler."""
         self._draining = True
-        self._rung = True  # no lock: the claimer looks at it at every turn
+        self._ring.ring()
 
     def rest(self, within_s: float = limits.DRAIN_S) -> int:
         """Wait until what is executed has come to rest: at the next step once the time is over. How many have not.
@@ -124,6 +133,7 @@ class Worker:
         with self._bell:
             while self._held and time.monotonic() < end:
                 self._bell.wait(min(0.1, max(0.0, end - time.monotonic())))
+                self._settle()
         for no in list(self._held):
             session = self.engine.sessions.get(no)
             if session is not None:
@@ -132,6 +142,7 @@ class Worker:
             end = time.monotonic() + 1.0
             while self._held and time.monotonic() < end:
                 self._bell.wait(0.05)
+                self._settle()
         self._hands.close()
         return len(self._held)
 
@@ -152,24 +163,29 @@ class Worker:
 
     # -- claiming ---------------------------------------------------------------------------------------------
 
-    def _claim(self, at_most: int | None) -> int:
-        """Claim as many runs as there is room for; how many it were."""
-        wanted = self._room()
-        if at_most is not None:
-            wanted = min(wanted, at_most - self.executed - len(self._held))
-        if wanted <= 0 or not self._names:
-            return 0
-        claimed, safe_until = self.engine.claim_ready(self._names, self._queues, wanted)
-        self._next_at = claimed.next_at
-        for run, last_seq in claimed.runs:
-            self._held[run.no] = run
-            self._begin(run, last_seq, safe_until)
-        return len(claimed.runs)
+    def _claim(self) -> int | None:
+        """Claim as many runs as there is room for; how many it were, None if there is no room."""
+        with self._claiming:
+            wanted = self._wanted()
+            if wanted <= 0:
+                return None
+            claimed, safe_until, _ = self.engine.end_and_claim((), self._names, self._queues, wanted)
+            self._next_at = claimed.next_at
+            self._begin_all(claimed.runs, safe_until)
+            return len(claimed.runs)
 
-    def _room(self) -> int:
+    def _wanted(self, ending: int = 0) -> int:
+        """How many runs are to be asked for when so many are just ending."""
+        wanted = 0 if self._draining or not self._names else self._room(ending)
+        if self._at_most is not None:
+            wanted = min(wanted, self._at_most - self.executed - len(self._held))
+        return wanted
+
+    def _room(self, ending: int = 0) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
         ahead = min(ahead, limits.CLAIM_RUNS)
-        held = len(self._held) - len(self._suspects)  # those that wait for their turn are in nobody's way
+        # Those that wait for their turn, or for the disk, are in nobody's way.
+        held = len(self._held) - len(self._suspects) - len(self._endings) - ending
         free = self._concurrency + ahead - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
@@ -178,18 +194,22 @@ class Worker:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        wait_s = None if self._next_at is None else self._next_at - store.now()
-        if wait_s is not None and wait_s > 0:  # else a limit holds back what is due already
+        wait_s = 0.0 if self._next_at is None else self._next_at - store.now()
+        if wait_s > 0:  # what is due already and was not claimed is held back by a limit
             until = min(until, time.monotonic() + wait_s)
-        with self._bell:
-            while not self._rung and time.monotonic() < until:
-                self._bell.wait(min(limits.LOOK_S, max(0.0, until - time.monotonic())))
-                if self._room() > 0 and store.version() != version:
-                    break
-            self._rung = False
+        if self._scheduler.next_at is not None:
+            until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
+        self._ring.wait(until, lambda: self._is_news(version))
+
+    def _is_news(self, version: object) -> bool:
+        """Whether a claim may get something: there is room, and somebody has written."""
+        self._settle()
+        return self._room() > 0 and self.engine.store.version() != version
 
     def _is_more_soon(self) -> bool:
-        """Whether a run that was seen is due within the moment that a worker waits in place."""
+        """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
+        if self._scheduler.is_due:
+            return True
         return self._next_at is not None and self._next_at <= self.engine.store.now() + limits.SUSPEND_S
 
     # -- taking over --------------------------------------------------------------------------------------------
@@ -206,11 +226,16 @@ class Worker:
 
     # -- executing ----------------------------------------------------------------------------------------------
 
+    def _begin_all(self, runs: Sequence[tuple[Run, int]], safe_until: float) -> None:
+        self._held.update((run.no, run) for run, _ in runs)
+        for run, last_seq in runs:
+            self._begin(run, last_seq, safe_until)
+
     def _begin(self, run: Run, last_seq: int, safe_until: float) -> None:
         job = registry.get(run.name)
         assert job is not None, "only what is known is claimed"
-        execute = self._execute_async if job.is_async else self._execute
-        work = Work(run, partial(execute, run, job, last_seq, safe_until), job.is_async)
+        execute = executing.execute_async if job.is_async else self._execute
+        work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
         if run.stalls >= limits.SUSPECT_DEATHS:
             self._suspects.append(work)
             self._next_suspect()
@@ -227,39 +252,67 @@ class Worker:
         if work is not None:
             self._hands.begin(work)
 
-    def _execute(self, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
-        with _Execution(self, run) as it:
-            session = it.begin(last_seq, safe_until)
-            if session is not None:
-                args, kwargs = self._arguments(session, job)
-                drive(session.whole(job.fn, args, kwargs), self.engine, session)
-
-    async def _execute_async(self, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
-        with _Execution(self, run) as it:
-            session = it.begin(last_seq, safe_until)
-            if session is not None:
-                args, kwargs = self._arguments(session, job)
-                await drive_async(session.whole(job.fn, args, kwargs), self.engine, session)
-
-    def _arguments(self, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the run was started with; if that cannot be read the run has failed, and this raises why."""
-        session.policy = job.whole
-        try:
-            args, kwargs = codec.decode(session.run.args or "[[],{}]")
-            return tuple(args), dict(kwargs)
-        except Exception as problem:
-            now = self.engine.store.now()
-            change = decide(session.run, Raised(codec.encode_error(problem)), now=now)
-            session.applied(self.engine.committer.commit(change))
-            session.given_back = True
-            raise
-
     def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None:
         """A session on a run whose turn has come; None if it has gone back, because the worker is to end."""
         if not self._draining:
             return self.engine.adopt(run, last_seq, safe_until)
         self.engine.give_back((run,))
         return None
+
+    def finish(self, run: Run, session: Served, change: Change, seconds: float) -> None:
+        """A run has ended plainly, and `change` records it: with others where others wait to be executed.
+
+        So nobody waits for the disk between short runs; what has ended is on it after limits.JOIN_S at the latest. The
+        last one in hand is committed at once, together with the next claim.
+        """
+        if self._hands.waiting and (self._claiming.locked() or self._wanted(1) <= 0):
+            self._endings.append(Ending(run, session, seconds, self.engine.committer.later(change)))
+            return
+        self._finished(run, session, self._commit(change), seconds)
+        self._settle()
+
+    def _commit(self, change: Change) -> list[Answer]:
+        """Commit it, with the next claim if it is time for one that nobody else makes."""
+        if self._claiming.acquire(blocking=False):
+            try:
+                wanted = self._wanted(1)
+                if wanted > 0:
+                    claimed, safe_until, answers = self.engine.end_and_claim(
+                        (change,), self._names, self._queues, wanted
+                    )
+                    self._next_at = claimed.next_at
+                    self._begin_all(claimed.runs, safe_until)
+                    return answers
+            finally:
+                self._claiming.release()
+        return self.engine.committer.commit(change)
+
+    def _settle(self) -> None:
+        """Let go of the runs whose outcome has come to the disk meanwhile."""
+        while self._endings:
+            try:
+                ending = self._endings.popleft()
+            except IndexError:  # another thread was faster
+                return
+            run, session, seconds, ticket = ending
+            if not ticket.settled:
+                self._endings.appendleft(ending)
+                return
+            try:
+                answers = ticket.result()
+            except BaseException as error:
+                self.ended(run, session, error, seconds)
+            else:
+                self._finished(run, session, answers, seconds)
+
+    def _finished(self, run: Run, session: Served, answers: Sequence[Answer], seconds: float) -> None:
+        try:
+            session.applied(answers)
+        except BaseException as lost:
+            self.ended(run, session, lost, seconds)
+            return
+        session.given_back = True
+        self.ended(run, session, None, seconds)
 
     def ended(self, run: Run, session: Served | None, error: BaseException | None, seconds: float) -> None:
         if os.getpid() != self._process:
@@ -270,16 +323,17 @@ class Worker:
             elif error is not None:
                 self.engine.owe(run, limits.FAULT_PAUSE_S)
             if session is not None or error is not None:
-                self._told(Ended(run, _how(session, error), seconds, error))
+                self._told(Ended(run, executing.how(session, error), seconds, error))
         except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
             observe.log.error("run %s could not be given back: %r", run.id, fault)
-        self._mean_s += (seconds - self._mean_s) * _FOLLOWS
-        self.executed += 1
-        self._held.pop(run.no, None)
-        self._next_suspect(run.no)
-        if self._room() > 0 or not self._held:
-            with self._bell:
-                self._rung = True
+        if self._suspect == run.no:
+            self._next_suspect(run.no)
+        with self._bell:
+            self._mean_s += (seconds - self._mean_s) * _FOLLOWS
+            self.executed += 1
+            self._held.pop(run.no, None)
+            if not self._held or self._room() > 0:
+                self._ring.ring()
                 self._bell.notify()
 
     def _let_go(self, session: Served) -> None:
@@ -287,35 +341,3 @@ class Worker:
         if session.asked is not None and session.given_back:
             # It was asked while it went to sleep or was given back: nobody holds it now who could do so.
             self.engine.grant_late(session.run.id)
-
-
-class _Execution:
-    """One execution of a run: however it ends, the worker hears of it, and the thread goes on to the next."""
-
-    def __init__(self, worker: Worker, run: Run) -> None:
-        self._worker, self._run = worker, run
-        self.session: Served | None = None
-
-    def __enter__(self) -> _Execution:
-        self._began = self._worker.engine.clock()
-        return self
-
-    def begin(self, last_seq: int, safe_until: float) -> Served | None:
-        self.session = self._worker.adopt(self._run, last_seq, safe_until)
-        return self.session
-
-    def __exit__(self, kind: object, error: BaseException | None, tb: object) -> bool:
-        self._worker.ended(self._run, self.session, error, self._worker.engine.clock() - self._began)
-        return True
-
-
-def _how(session: Served | None, error: BaseException | None) -> str:
-    if error is None:
-        return "done"
-    if isinstance(error, Suspended):
-        return "waiting"
-    if isinstance(error, LeaseLost):
-        return "taken over"
-    if isinstance(error, Unwind) or session is None or isinstance(error, JournalError):
-        return "given back"
-    return "failed"

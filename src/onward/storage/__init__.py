@@ -23,6 +23,7 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
+from onward.core.schedules import Move, Schedule
 
 
 class Store(Protocol):
@@ -31,6 +32,11 @@ class Store(Protocol):
     @property
     def place(self) -> str:
         """Where it is, for people: a path, or a URL without its password."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What at this place is in the way of what is promised, a sentence each; nothing, as a rule."""
         ...
 
     def now(self) -> float:
@@ -131,6 +137,17 @@ class Store(Protocol):
 
         The answer's `seq` is the number of the latest entry that is left: -1 when the run is gone. Refused if the run
         has changed since it was read. Between two calls the run is there, numbered without a gap.
+        """
+        ...
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply each move whose schedule is still as it was read; which of them were, once all of it is durable.
+
+        All in one transaction. A schedule is as it was read if it has the revision of `before`, or is not there where
+        that is None. Then its row becomes `after`, or is removed; its `starts` are added but for those whose run id is
+        taken; and of the runs that it `cancels` the leased ones are asked to cancel, the other unfinished ones are
+        cancelled. A later move of the same call sees what an earlier one has written. A journal that was moved
+        (`set_moved`) applies none.
         """
         ...
 
@@ -237,10 +254,26 @@ class Store(Protocol):
         """Queued runs that `owner` executes, or did when it died."""
         ...
 
+    def schedules(self) -> list[Schedule]:
+        """All schedules, by name."""
+        ...
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        """Which of these runs are there and have not ended."""
+        ...
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        """The runs that a schedule of this name has started, the latest nominal time first."""
+        ...
+
     def owner(self, owner_id: str) -> Owner | None: ...
 
     def owner_is_dead(self, owner_id: str) -> bool:
-        """True only if it is proven that the process is dead: its lock is free, on this boot and mount."""
+        """True only if it is proven that the process is dead.
+
+        The kernel has freed its lock or its number, on this boot; or its session with the database is gone and has not
+        come back for a while. Never from the age of a lease: that is for who asks.
+        """
         ...
 
     def ended_alive(self, owner_id: str) -> bool:
@@ -252,7 +285,18 @@ class Store(Protocol):
         ...
 
     def version(self) -> object:
-        """A cheap value that changes when anybody has written: waiting without polling the rows."""
+        """A cheap value that changes when anybody has written: waiting without polling the rows.
+
+        At once for what others wait for (runs that are queued, asked, released or at their end) and for all that this
+        process writes; for the rest within a second. It may change without need.
+        """
+        ...
+
+    def doorbell(self) -> int | None:
+        """A descriptor to poll: readable once anybody has begun to write, until it is read. None if there is none.
+
+        What was written then is visible, and `version` another one, when its commit is durable. The store closes it.
+        """
         ...
 
     def problems(self) -> Iterator[str]:
@@ -264,6 +308,8 @@ class Store(Protocol):
     def backup(self, target: Path) -> None:
         """Copy the journal as it is at this moment into the file `target`, while others go on writing.
 
+        JournalUnusable, naming the tool, where the database has its own way to make copies.
+
         The copy is complete, checked and durable before it takes its place; readable by its owner alone. It replaces
         an earlier copy, and nothing else. Raises JournalUnusable (a place that cannot be), JournalFull, JournalBroken
         (the journal is damaged, so there is no copy); then `target` is as it was.
@@ -271,7 +317,10 @@ class Store(Protocol):
         ...
 
     def shrink(self) -> None:
-        """Give the room of what was removed back to the disk. Writers wait; needs as much room again meanwhile."""
+        """Give back the room of what was removed: to the disk, or to what the database writes next.
+
+        Writers may have to wait; SQLite needs as much room again meanwhile.
+        """
         ...
 
     def tidy(self) -> None:

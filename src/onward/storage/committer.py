@@ -101,9 +101,13 @@ class Committer:
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
         return cast("list[Answer]", self._commit(changes))
 
-    def claim(self, claim: Claim) -> Claimed:
-        """Block until the claim is answered and its leases are durable; what waits rides in the same transaction."""
-        return cast("Claimed", self._commit((claim,))[0])
+    def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
+        """Block until the changes are durable, and the leases of a claim that sees what they have freed.
+
+        What waits rides in the same transaction, before them.
+        """
+        *answers, claimed = self._commit((*changes, claim))
+        return cast("list[Answer]", answers), cast("Claimed", claimed)
 
     def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
         """Block until the items have arrived, durably."""

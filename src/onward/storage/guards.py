@@ -51,7 +51,10 @@ def kept(change: Change, after: Run, guard: Guard) -> Run:
     if after.owner is not None and (after.owner, after.fence) == (guard.owner, guard.fence):
         # Renewals do not pass through the holder's memory, so it may know an older end of its lease.
         lease_until = max(guard.lease_until or 0.0, lease_until or 0.0)
-    return after._replace(lease_until=lease_until, request=_request(change, after, guard))
+    request = _request(change, after, guard)
+    if lease_until == after.lease_until and request == after.request:
+        return after
+    return after._replace(lease_until=lease_until, request=request)
 
 
 def _request(change: Change, after: Run, guard: Guard) -> Request | None:

@@ -77,3 +77,25 @@ def sync(descriptor: int) -> None:
         else:
             return
     os.fsync(descriptor)
+
+
+def process_start(pid: int) -> int | None:
+    """When a process began, in ticks of this boot: no later process of its number has the same; None if it is gone.
+
+    A process that has ended and is still to be waited for by its parent is gone. None as well where there is no /proc.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, parentheses and spaces included.
+            fields = file.read().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def process_namespace() -> str | None:
+    """What numbers of processes refer to: other containers number their own; None where the system does not tell."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None

@@ -32,10 +32,11 @@ from onward.core.model import (
     RunState,
     WorkerRow,
 )
-from onward.storage import arrivals, claims, guards
+from onward.core.schedules import Move, Schedule, id_range, origin
+from onward.storage import arrivals, calendar, claims, guards
 from onward.storage import problems as checks
 from onward.storage.guards import Guard
-from onward.storage.memory_shelf import Shelf
+from onward.storage.memory_shelf import Calendar, Shelf
 
 
 class _Rows:
@@ -80,12 +81,17 @@ class MemoryStore:
         self._last_no = 0
         self._moved_to: str | None = None
         self._shelf = Shelf(self._rows, self._apply)
+        self._calendar = Calendar(self._apply, self.run, self.request, self.moved_to)
         self._version = 0
         self._unusable: JournalError | None = None
 
     @property
     def place(self) -> str:
         return self._place
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
 
     def now(self) -> float:
         return self._clock()
@@ -274,6 +280,12 @@ class MemoryStore:
                 self._in_order()
             return answer._replace(seq=len(kept) - 1)
 
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        self._refuse_if_unusable()
+        with self._lock:
+            self._version += 1
+            return calendar.apply(self._calendar, moves, self.now())
+
     def _in_order(self) -> None:
         rows = sorted(self._rows.items())
         self._rows.clear()
@@ -446,6 +458,20 @@ class MemoryStore:
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run for run in reversed(self._runs()) if not run.direct and run.owner == owner][:limit]
 
+    def schedules(self) -> list[Schedule]:
+        self._refuse_if_unusable()
+        with self._lock:
+            return sorted(self._calendar.schedules.values())
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        found = (self.run(run_id) for run_id in run_ids)
+        return [run.id for run in found if run is not None and run.state not in ENDED]
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        first, end = id_range(name)
+        own = [run for run in self._runs() if first <= run.id < end and origin(run.identity) is not None]
+        return sorted(own, key=lambda run: run.id, reverse=True)[:limit]
+
     def requests(self, owner: str) -> list[tuple[int, Request]]:
         return [
             (run.no, run.request) for run in self._runs() if run.owner == owner and run.request is not None
@@ -453,6 +479,9 @@ class MemoryStore:
 
     def version(self) -> object:
         return self._version
+
+    def doorbell(self) -> int | None:
+        return None
 
     def problems(self) -> Iterator[str]:
         self._refuse_if_unusable()
@@ -504,7 +533,11 @@ def _is_done_item(entry: Entry, prefix: str) -> bool:
 def _merged(stored: Run, after: Run) -> Run:
     """`after`, without what a run never changes, and without what others did to it since it was read."""
     asleep = ("waiting", "paused")
-    times = (stored.wake_at, after.wake_at) if stored.state in asleep and after.state in asleep else ()
+    times = (
+        (stored.wake_at, after.wake_at)
+        if stored.fence > 0 and stored.state in asleep and after.state in asleep
+        else ()
+    )
     return after._replace(
         wake_at=min((at for at in times if at is not None), default=after.wake_at),
         single=None if stored.single is None else after.single,
@@ -514,5 +547,8 @@ def _merged(stored: Run, after: Run) -> Run:
         identity=stored.identity,
         direct=stored.direct,
         created_at=stored.created_at,
+        queue=stored.queue,
+        lane=stored.lane,
+        parent=stored.parent,
         no=stored.no,
     )

@@ -1,4 +1,4 @@
-"""The runs of the queues of a journal in memory, and those that wait for others."""
+"""The runs of the queues of a journal in memory, those that wait for others, and its schedules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, Settings, in_order
-from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Refused, Run
+from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Refused, Request, Run
+from onward.core.schedules import Schedule
 from onward.storage.arrivals import Batch
 
 
@@ -196,3 +197,40 @@ class Shelf:
 
 def _candidate(run: Run) -> Candidate:
     return Candidate(run.no, run.priority, run.lane, run.wake_at, begun=run.fence > 0)
+
+
+class Calendar:
+    """See `storage.calendar.Rows`."""
+
+    def __init__(
+        self,
+        apply: Callable[[Change], Applied | Refused],
+        run: Callable[[str], Run | None],
+        request: Callable[[int, Request], bool],
+        moved_to: Callable[[], str | None],
+    ) -> None:
+        self._apply, self._run, self._request, self._moved_to = apply, run, request, moved_to
+        self.schedules: dict[str, Schedule] = {}
+
+    @property
+    def is_moved(self) -> bool:
+        return self._moved_to() is not None
+
+    def revision(self, name: str) -> int | None:
+        found = self.schedules.get(name)
+        return None if found is None else found.revision
+
+    def put(self, schedule: Schedule) -> None:
+        self.schedules[schedule.name] = schedule
+
+    def drop(self, name: str) -> None:
+        del self.schedules[name]
+
+    def run(self, run_id: str) -> Run | None:
+        return self._run(run_id)
+
+    def write(self, change: Change) -> Applied | Refused:
+        return self._apply(change)
+
+    def ask_to_cancel(self, run_no: int) -> None:
+        self._request(run_no, "cancel")

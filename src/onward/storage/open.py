@@ -2,6 +2,7 @@
 
     sqlite:///journal.db        a file, relative to the working directory; `journal.db` alone says the same
     sqlite:////var/lib/j.db     a file by its full path
+    postgresql://user@host/db   a PostgreSQL database, see `postgres/address`; needs the extra onward[postgres]
     memory:                     nothing is kept: a fresh journal for each call
     memory:name                 the journal of that name in this process
 
@@ -15,38 +16,43 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
 from weakref import WeakValueDictionary
 
 from onward.core.errors import JournalUnusable
+from onward.core.lazily import Lazily
 from onward.storage import Store
 from onward.storage.memory import MemoryStore
 from onward.storage.sqlite.connection import Durability
 from onward.storage.sqlite.store import SqliteStore
+from onward.storage.urls import masked
+
+if TYPE_CHECKING:
+    from onward.storage.postgres import store as postgres
+else:
+    postgres = Lazily("onward.storage.postgres.store")
 
 _POSTGRES: Final = re.compile(r"postgres(ql)?(\+\w+)?:")
 _OPTIONS: Final = ("force-network", "force-sqlite")
-_SECRETS: Final = re.compile(
-    r"(?<=//)([^/?#]*@)|(?<=[?&])(password|passwd|token|secret)=[^&#]*", re.IGNORECASE
-)
-
 _shared: WeakValueDictionary[str, MemoryStore] = WeakValueDictionary()
 _sharing: Final = threading.Lock()
 
 
 def open_store(
-    url: str, *, durability: Durability = "machine", clock: Callable[[], float] = time.time
+    url: str,
+    *,
+    durability: Durability = "machine",
+    clock: Callable[[], float] = time.time,
+    create: bool = True,
 ) -> Store:
     """The journal at `url`, created if there is none. Raises JournalUnusable with what to do about it.
 
     durability: what an acknowledged record survives: the death of the machine, or that of the process only (faster).
+    create: if not, a database without a journal raises NoJournal; a file is looked for by whoever asks.
     """
     if _POSTGRES.match(url):
-        raise JournalUnusable(
-            f"{masked(url)}: PostgreSQL is not supported in this version; nothing was opened. Use a file, such as "
-            f"ONWARD_URL=sqlite:///journal.db."
-        )
+        return _postgres(url, durability, create=create)
     if url.startswith("memory:"):
         return _memory(url, clock)
     address, _, query = url.partition("?") if url.startswith("sqlite:") else (url, "", "")
@@ -60,14 +66,17 @@ def open_store(
     )
 
 
-def masked(url: str) -> str:
-    """`url` as it may appear in messages and logs: without user, password and tokens."""
-    return _SECRETS.sub(lambda found: f"{found[2]}=***" if found[2] else _user(found[1]), url)
-
-
-def _user(part: str) -> str:
-    name, colon, _ = part.removesuffix("@").partition(":")
-    return f"{name}:***@" if colon else f"{name}@"
+def _postgres(url: str, durability: Durability, *, create: bool) -> Store:
+    try:
+        store: Store = postgres.PostgresStore(url, durable=durability == "machine", create=create)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise JournalUnusable(
+            f"{masked(url)}: a journal in PostgreSQL needs a driver that is not installed; nothing was opened. Install "
+            f'it with: pip install "onward[postgres]"'
+        ) from missing
+    return store
 
 
 def _memory(url: str, clock: Callable[[], float]) -> MemoryStore:

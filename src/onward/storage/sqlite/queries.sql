@@ -25,10 +25,10 @@ SELECT fence, request, owner, lease_until, state,
 FROM run WHERE no = ?1
 
 -- name: guards
--- The same for many runs at once, each with its number before it.
+-- The same for many runs at once (?1: their numbers as a JSON array), each with its number before it.
 SELECT no, fence, request, owner, lease_until, state,
-    coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1)
-FROM run WHERE no = ?1
+    coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+FROM run WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: add_entry
 INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
@@ -55,9 +55,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 
 -- name: set_run
 -- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes. A wake-up that
--- came since the run was read is not undone, and a `single` that was given up is not taken again.
+-- came since the run was read is not undone, and a `single` that was given up is not taken again. Nothing wakes a run
+-- that has never begun: its time may be put off.
 UPDATE run SET state = ?1, fence = ?2, owner = ?3, lease_until = ?4,
-    wake_at = CASE WHEN state IN ('waiting', 'paused') AND ?1 IN ('waiting', 'paused')
+    wake_at = CASE WHEN fence > 0 AND state IN ('waiting', 'paused') AND ?1 IN ('waiting', 'paused')
         THEN coalesce(min(wake_at, ?5), wake_at, ?5) ELSE ?5 END, request = ?, stalls = ?,
     leased_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
     updated_at = ?, priority = ?, single = iif(single IS NULL, NULL, ?), tags = ?, attempt = ?
@@ -267,12 +268,25 @@ UPDATE queue SET turn = ?2 WHERE name = ?1
 
 -- name: ready_kind
 -- The next pair of queue and workflow of which runs are pending: a step into the index for each pair, not for each run.
-SELECT queue, name FROM run INDEXED BY run_ready
-WHERE direct = 0 AND state = 'pending' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
+-- Not `(queue, name) > (?1, ?2)`: for that SQLite begins at the pair itself and passes over all of its runs.
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name > ?2 ORDER BY name LIMIT 1)
+UNION ALL
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue > ?1 ORDER BY queue, name LIMIT 1)
+LIMIT 1
 
 -- name: waiting_kind
-SELECT queue, name FROM run INDEXED BY run_due
-WHERE direct = 0 AND state = 'waiting' AND (queue, name) > (?1, ?2) ORDER BY queue, name LIMIT 1
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_due
+    WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name > ?2 ORDER BY name LIMIT 1)
+UNION ALL
+SELECT queue, name FROM (
+    SELECT queue, name FROM run INDEXED BY run_due
+    WHERE direct = 0 AND state = 'waiting' AND queue > ?1 ORDER BY queue, name LIMIT 1)
+LIMIT 1
 
 -- name: ready
 SELECT no, priority, lane, NULL, fence > 0 FROM run INDEXED BY run_ready
@@ -343,9 +357,10 @@ SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until,
 FROM run WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: lease
--- What a claim changes in a run: much less than all of its row.
+-- What a claim changes in a run, for all those in which it is the same (?1: their numbers as a JSON array): mostly all of
+-- them, and a statement of its own for each takes twice as long.
 UPDATE run SET state = ?2, fence = ?3, owner = ?4, lease_until = ?5, wake_at = ?6, request = ?7, stalls = ?8,
-    leased_seq = ?9, error = ?10, single = ?11, updated_at = ?12 WHERE no = ?1
+    leased_seq = ?9, error = ?10, single = ?11, updated_at = ?12 WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: set_args
 UPDATE run SET args = ?2 WHERE no = ?1
@@ -462,8 +477,12 @@ INSERT INTO waiter (awaited, run)
 SELECT ?1, ?2 FROM run WHERE id = ?1 AND state NOT IN ('done', 'failed', 'cancelled')
 ON CONFLICT (awaited, run) DO UPDATE SET run = excluded.run
 
+-- name: is_awaited
+SELECT EXISTS (SELECT 1 FROM waiter)
+
 -- name: end_waiters
-DELETE FROM waiter WHERE awaited = ? RETURNING run
+-- ?1: ids of runs that have ended, as a JSON array.
+DELETE FROM waiter WHERE awaited IN (SELECT value FROM json_each(?1)) RETURNING run
 
 -- name: drop_waiters
 DELETE FROM waiter WHERE run = ?
@@ -471,3 +490,31 @@ DELETE FROM waiter WHERE run = ?
 -- name: wake
 -- Also a paused one: it is due when it is resumed.
 UPDATE run SET wake_at = ?2 WHERE no = ?1 AND state IN ('waiting', 'paused') AND (wake_at IS NULL OR wake_at > ?2)
+
+-- name: schedules
+-- Columns in the order of schedules.Schedule.
+SELECT name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at, going, backlog, latest,
+    started, skipped, missed, note
+FROM schedule ORDER BY name
+
+-- name: schedule_revision
+SELECT revision FROM schedule WHERE name = ?
+
+-- name: put_schedule
+INSERT OR REPLACE INTO schedule (name, spec, revision, since, last, next_at, due_at, paused, declarer, declared_at,
+    going, backlog, latest, started, skipped, missed, note)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: drop_schedule
+DELETE FROM schedule WHERE name = ?
+
+-- name: unfinished
+-- ?1: ids as a JSON array.
+SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND state NOT IN ('done', 'failed', 'cancelled')
+
+-- name: runs_of_schedule
+-- Their ids lie between ?1 and ?2, in the order of the nominal times; others may have such ids too.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run WHERE id >= ?1 AND id < ?2 AND substr(identity, 1, 9) = 'schedule:' ORDER BY id DESC LIMIT ?3

@@ -14,7 +14,9 @@ import apsw
 from onward.core.errors import JournalError
 from onward.core.flow import Settings
 from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
+from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
+from onward.storage.calendar import schedule_of
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -186,6 +188,15 @@ class Reader:
 
     def runs_held(self, owner: str, *, limit: int) -> list[Run]:
         return [run_of(row) for row in self._rows("runs_held", owner, limit)]
+
+    def schedules(self) -> list[Schedule]:
+        return [schedule_of(row) for row in self._rows("schedules")]
+
+    def unfinished(self, run_ids: Sequence[str]) -> list[str]:
+        return [run_id for (run_id,) in self._rows("unfinished", json.dumps(list(run_ids)))]
+
+    def runs_of_schedule(self, name: str, *, limit: int) -> list[Run]:
+        return [run_of(row) for row in self._rows("runs_of_schedule", *id_range(name), limit)]
 
     def moved_to(self) -> str | None:
         return next((to for (to,) in self._rows("moved_to")), None)

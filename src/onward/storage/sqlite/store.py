@@ -20,10 +20,13 @@ import apsw
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
+from onward.core.schedules import Move
+from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.migrate import migrate
 from onward.storage.queries import load
-from onward.storage.sqlite import files, forks
+from onward.storage.sqlite import doorbell, files, forks
+from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -36,11 +39,12 @@ from onward.storage.sqlite.transaction import (
     Straight,
     Transaction,
     one_by_one,
+    with_wide,
 )
 from onward.storage.sqlite.turn import Turn
 from onward.storage.sqlite.upkeep import Upkeep
 
-_SQL: Final = load("onward.storage.sqlite")
+_SQL: Final = with_wide(load("onward.storage.sqlite"))
 # A file that was deleted or replaced takes writes without a word: looked at this often, not on every commit.
 _LOOK_S: Final = 1.0
 # How long the end of a checkpoint may keep writers waiting for a reader that is in its way, in milliseconds.
@@ -69,6 +73,7 @@ class SqliteStore(Upkeep):
         self._writing = threading.Lock()
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
+        self._doorbell: int | None = None
         self._looked_at = 0.0
         self._straight = Straight(_SQL)
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
@@ -106,6 +111,10 @@ class SqliteStore(Upkeep):
     @property
     def place(self) -> str:
         return str(self._path)
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
 
     def now(self) -> float:
         return self._clock()
@@ -207,6 +216,13 @@ class SqliteStore(Upkeep):
     ) -> None:
         with self._transaction() as writer:
             writer.execute(_SQL["set_queue"], (name, paused, declared, chosen))
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        with self._transaction() as writer:
+            transaction = Transaction(writer, _SQL, self._clock)
+            applied = calendar.apply(Calendar(writer, _SQL, transaction), moves, self.now())
+            transaction.flush()
+            return applied
 
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker
@@ -346,9 +362,21 @@ class SqliteStore(Upkeep):
         """Who holds all of these has the store to itself; they are taken in this order."""
         return self._tidying, self._writing, self._reading
 
+    def doorbell(self) -> int | None:
+        with self._writing:
+            if self._doorbell is None and self._closed is None:
+                self._doorbell = doorbell.hung(Path(f"{self._path}-wal"))
+            return self._doorbell
+
+    def _take_down_doorbell(self) -> None:
+        if self._doorbell is not None:
+            os.close(self._doorbell)
+            self._doorbell = None
+
     def abandon(self) -> None:
         if self._closed is not None:
             return
+        self._take_down_doorbell()
         # Not closed here: see `forks` for when that is harmless.
         _abandoned.extend((self._writer, self._keeper, self._connection))
         self._owners.close()
@@ -377,3 +405,4 @@ class SqliteStore(Upkeep):
                 connection.close(True)
             self._owners.close()
             self._turn.close()
+            self._take_down_doorbell()

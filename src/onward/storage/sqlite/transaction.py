@@ -6,7 +6,9 @@ that ends within the same batch never reaches the disk. If that fails on a chang
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import apsw
@@ -25,6 +27,7 @@ from onward.core.model import (
 )
 from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
+from onward.storage.queries import widened
 from onward.storage.sqlite.shelf import Shelf
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -32,6 +35,14 @@ _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYK
 UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigError, apsw.ConstraintError)
 
 Row = tuple[Any, ...]
+# Rows that one statement inserts where there are so many; more bring nothing.
+_WIDE: Final = 50
+
+
+def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
+    """The statements, and those that insert many rows at once."""
+    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in ("add_runs", "add_entry")}
+    return {**sql, **wide}
 
 
 class Clash(Exception):
@@ -51,6 +62,7 @@ class Transaction:
         self.found: dict[int, Guard] = {}  # as stored when first seen
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []
+        self._rows: list[Run] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
         self._moved: bool | None = None
         self._queues: set[str] = set()  # that are known to be there
@@ -59,7 +71,7 @@ class Transaction:
         """Read the guards of all runs that the changes are for: in one call, at a third of what one call each costs."""
         numbers = {order.run_no for order in orders if type(order) is Change}
         if len(numbers) > 1:
-            rows = self._connection.executemany(self._sql["guards"], [(no,) for no in numbers])
+            rows = self._execute(self._sql["guards"], (json.dumps(list(numbers)),))
             self.found.update((row[0], Guard._make(row[1:])) for row in rows)
             self.left.update(self.found)
 
@@ -81,6 +93,7 @@ class Transaction:
         """Apply a change, claim runs, or put an item into one."""
         if type(order) is Change:
             return self.apply(order)
+        self._write_rows()  # it sees what stands before it
         shelf = Shelf(self._connection, self._sql, self)
         if type(order) is Claim:
             return claims.claim(shelf, order, self._now())
@@ -113,9 +126,10 @@ class Transaction:
 
     def flush(self) -> None:
         """Write what was collected, or raise Clash."""
+        self._write_rows()
         if self._entries:
             try:
-                self._connection.executemany(self._sql["add_entry"], self._entries)
+                self._insert("add_entry", self._entries)
             except apsw.ConstraintError as problem:
                 raise _clash(
                     problem, guards.recorded(", ".join(str(row[2]) for row in self._entries))
@@ -147,40 +161,53 @@ class Transaction:
         assert run is not None, "a change that creates a run says what run"
         if self._is_moved:
             return 0, guards.moved()
+        self._write_rows()  # perhaps they make room for it
         try:
             self._execute(self._sql["add_run"], run[:-1])
         except apsw.ConstraintError as problem:
             raise _clash(problem, guards.exists(run)) from problem
         no = self._connection.last_insert_rowid()
-        self._know_queue(run)
+        if not run.direct:
+            self._know_queue(run.queue)
         return no, guards.written(run, -1)
 
     def _created(self, new: Sequence[Change]) -> list[Answered]:
         """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
         if len(new) == 1 or self._is_moved:
             return [self.apply(change) for change in new]
+        self._write_rows()
         last: int = next(self._execute(self._sql["last_number"]))[0]
-        rows = [
-            (*change.after[:-1], no) for no, change in enumerate(new, last + 1) if change.after is not None
-        ]
-        assert len(rows) == len(new), "a change that creates a run says what run"
-        self._connection.executemany(self._sql["add_runs"], rows)
+        runs = [change.after for change in new if change.after is not None]
+        assert len(runs) == len(new), "a change that creates a run says what run"
+        self._insert("add_runs", [(*run[:-1], no) for no, run in enumerate(runs, last + 1)])
         added = {no for (no,) in self._execute(self._sql["added_runs"], (last,))}
         answers: list[Answered] = []
-        for no, change in enumerate(new, last + 1):
-            run = change.after
-            assert run is not None, "see above"
+        entries: list[Row] = []
+        for no, run, change in zip(range(last + 1, last + 1 + len(new)), runs, new, strict=True):
             if no not in added:
                 answers.append(guards.exists(run))
                 continue
-            seq = -1
-            for entry in change.entries:
-                seq += 1
-                self._entries.append((no, seq, *entry[:11]))
-            self._know_queue(run)
-            self.left[no] = guards.written(run, seq)
-            answers.append(Applied(no, seq, run.request))
+            entries += [(no, seq, *entry[:11]) for seq, entry in enumerate(change.entries)]
+            answers.append(Applied(no, len(change.entries) - 1, run.request))
+        # At once, so that what is stored says how each of them stands.
+        self._insert("add_entry", entries)
+        for queue in {run.queue for run in runs if not run.direct}:
+            self._know_queue(queue)
+        if added:  # one of them tells whether all of it was committed
+            no = max(added)
+            run, change = runs[no - last - 1], new[no - last - 1]
+            self.left[no] = guards.written(run, len(change.entries) - 1)
         return answers
+
+    def _insert(self, statement: str, rows: Sequence[Row]) -> None:
+        """Insert rows, many by each statement as far as they go."""
+        whole = len(rows) - len(rows) % _WIDE
+        if whole:
+            wide = self._sql[statement + " wide"]
+            self._connection.executemany(
+                wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
+            )
+        self._connection.executemany(self._sql[statement], rows[whole:])
 
     @property
     def _is_moved(self) -> bool:
@@ -189,57 +216,69 @@ class Transaction:
             self._moved = bool(self._execute(self._sql["moved_to"]).fetchall())
         return self._moved
 
-    def _know_queue(self, run: Run) -> None:
-        if not run.direct and run.queue not in self._queues:
-            self._execute(self._sql["add_queue"], (run.queue,))
-            self._queues.add(run.queue)
+    def _know_queue(self, queue: str) -> None:
+        if queue not in self._queues:
+            self._execute(self._sql["add_queue"], (queue,))
+            self._queues.add(queue)
 
     def lease(self, changes: Sequence[Change]) -> None:
         """Write claims: a few columns of each run, and its mark, by one call each."""
-        rows: list[Row] = []
+        rows: dict[Row, list[int]] = {}
         for change in changes:
             run, no = change.after, change.run_no
             assert run is not None, "a claim writes the run's row"
-            rows.append((
-                no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
+            row = (
+                run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
                 run.leased_seq, run.error, run.single, run.updated_at,
-            ))  # fmt: skip
+            )  # fmt: skip
+            rows.setdefault(row, []).append(no)
             seq = run.leased_seq - len(change.entries)
             for entry in change.entries:
                 seq += 1
                 self._entries.append((no, seq, *entry[:11]))
             self.left[no] = guards.written(run, seq)
-        self._connection.executemany(self._sql["lease"], rows)
+        for row, numbers in rows.items():
+            self._execute(self._sql["lease"], (json.dumps(numbers), *row))
 
     def _row(self, no: int, change: Change, guard: Guard, seq: int) -> Guard:
         """Write what the change does to the run's row, which for most changes is nothing."""
         if change.after is not None and not change.create:
             run = guards.kept(change, change.after, guard)
-            try:
-                self._execute(self._sql["set_run"], _mutable(run, no))
-            except apsw.ConstraintError as problem:
-                raise _clash(problem, guards.exists(run)) from problem
+            self._rows.append(run._replace(no=no) if run.no != no else run)
             guard = guards.written(run, seq)
-            if run.state in ENDED:
-                self._wake_waiters(run)
         elif seq != guard.seq:
             guard = Guard(guard.fence, guard.request, guard.owner, guard.lease_until, guard.state, seq)
         if change.progress is not None:
+            self._write_rows()
             done, total, counted = change.progress
             self._execute(self._sql["set_progress"], (done, total, counted, no))
         return guard
 
+    def _write_rows(self) -> None:
+        """Write the rows of runs that were collected, in their order, and wake who waits for one of them."""
+        rows = self._rows
+        if not rows:
+            return
+        self._rows = []
+        try:
+            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))
+        except (
+            apsw.ConstraintError
+        ) as problem:  # of several it is told which one when they are repeated alone
+            raise _clash(problem, guards.exists(rows[-1])) from problem
+        ended = [run.id for run in rows if run.state in ENDED]
+        if ended and next(self._execute(self._sql["is_awaited"]))[0]:
+            for (no,) in self._execute(self._sql["end_waiters"], (json.dumps(ended),)).fetchall():
+                self._execute(self._sql["wake"], (no, self._now()))
+
     # -- runs that wait for others ------------------------------------------------------------------------
 
     def _wait(self, no: int, change: Change) -> None:
+        self._write_rows()
         for awaited in change.awaits:
             self._execute(self._sql["add_waiter"], (awaited, no))
             if self._connection.changes() == 0:  # it has ended
                 self._execute(self._sql["wake"], (no, self._now()))
-
-    def _wake_waiters(self, run: Run) -> None:
-        for (no,) in self._execute(self._sql["end_waiters"], (run.id,)).fetchall():
-            self._execute(self._sql["wake"], (no, self._now()))
 
     # -- units in flight ----------------------------------------------------------------------------------
 
@@ -278,7 +317,8 @@ class Straight:
         if len(self._last) > self._RUNS:
             self._last.clear()
         for no, guard in left.items():
-            self._last[no] = guard.fence, guard.seq
+            if guard.state == "running":  # nobody writes to the others in a hurry
+                self._last[no] = guard.fence, guard.seq
 
     def forget(self) -> None:
         """Something went wrong: what is stored must be read again."""
@@ -375,9 +415,9 @@ def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:
     return Clash(refused) if getattr(problem, "extendedresult", 0) in _UNIQUE else problem
 
 
-def _mutable(run: Run, no: int) -> Row:
+def _mutable(run: Run) -> Row:
     return (
         run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
         run.result, run.error, run.command, run.total, run.done, run.counted_seq, run.args, run.updated_at,
-        run.priority, run.single, run.tags, run.attempt, no,
+        run.priority, run.single, run.tags, run.attempt, run.no,
     )  # fmt: skip

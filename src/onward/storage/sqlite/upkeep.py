@@ -127,7 +127,7 @@ class Upkeep(Reader):
             with _copying(target):
                 self._copy(part)
                 _verify(part, target)
-            _settle(part, target)
+            settle(part, target)
         except OSError as problem:
             raise files.unusable(target, problem) from problem
         finally:
@@ -189,13 +189,14 @@ def _refuse_target(target: Path, journal: Path) -> None:
         raise JournalUnusable(
             f"{target} is a journal in use; nothing was written. Name another file for the copy."
         )
-    if target.is_symlink() or (target.exists() and not _is_journal(target)):
+    if target.is_symlink() or (target.exists() and not is_journal(target)):
         raise JournalUnusable(
             f"{target} is there already and is no copy of a journal; nothing was written. Name another file."
         )
 
 
-def _is_journal(path: Path) -> bool:
+def is_journal(path: Path) -> bool:
+    """Whether a file says of itself that it is a journal."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -222,21 +223,25 @@ def _not_copied(target: Path, problem: JournalError) -> JournalBroken:
 
 
 def _verify(part: Path, target: Path) -> None:
-    """Make the copy one file without a log, and read all of it."""
-    copy = apsw.Connection(str(part), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        copy.pragma("journal_mode", "DELETE")
-        found = copy.pragma("integrity_check")
-    finally:
-        copy.close(True)
+    found = verified(part)
     if found != "ok":
         raise JournalBroken(
-            f"the journal is damaged ({str(found)[:200]}), so its copy would be; nothing was written to {target}. "
+            f"the journal is damaged ({found[:200]}), so its copy would be; nothing was written to {target}. "
             f"`onward doctor` tells more."
         )
 
 
-def _settle(part: Path, target: Path) -> None:
+def verified(part: Path) -> str:
+    """Make a copy one file without a log, and read all of it; `ok`, or what is wrong with it."""
+    copy = apsw.Connection(str(part), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        copy.pragma("journal_mode", "DELETE")
+        return str(copy.pragma("integrity_check"))
+    finally:
+        copy.close(True)
+
+
+def settle(part: Path, target: Path) -> None:
     """Put the copy into its place, durably."""
     descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -80,3 +80,25 @@ CREATE TABLE waiter (
     PRIMARY KEY (awaited, run)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX waiter_run ON waiter (run);
+
+-- `spec` is what code defines, as JSON; `going` and `backlog` are JSON arrays of texts. The runs of a schedule are
+-- those whose ids begin with its name and whose identity says so, see core.schedules.
+CREATE TABLE schedule (
+    name        TEXT PRIMARY KEY,
+    spec        TEXT NOT NULL,
+    revision    INTEGER NOT NULL,
+    since       REAL NOT NULL,
+    last        REAL NOT NULL,
+    next_at     REAL,
+    due_at      REAL,
+    paused      INTEGER NOT NULL,
+    declarer    TEXT,
+    declared_at REAL NOT NULL,
+    going       TEXT NOT NULL,
+    backlog     TEXT NOT NULL,
+    latest      TEXT,
+    started     INTEGER NOT NULL,
+    skipped     INTEGER NOT NULL,
+    missed      INTEGER NOT NULL,
+    note        TEXT
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,114 @@
+"""The straight way for the commonest commits: one statement, one round trip, with the guard in it.
+
+For changes that only record entries and units in flight, of runs to which this process has just written: it knows the
+number of their last entry. Whoever else writes to a run raises its fence, which the statement compares under the lock
+of the run's row; a number that is wrong all the same is refused by the primary key. In any doubt the changes take the
+way of a whole `Transaction`, which reads what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from psycopg.pq import Format
+
+from onward.core.model import Answered, Applied, Begun, Change, Order
+from onward.storage.guards import Guard
+from onward.storage.postgres import rows
+from onward.storage.postgres.arrays import Packed, blobs, columns, ints, texts
+from onward.storage.postgres.link import Link, Row
+from onward.storage.postgres.longtext import short
+
+# How many runs are remembered; beyond it all are forgotten, and read once more.
+_RUNS: Final = 10_000
+# Of `add_alone`: numbers as text, which costs the least here; texts in the server's format, which may hold anything.
+_ALONE_FORMATS: Final = [
+    Format.BINARY if kind in (texts, blobs) else Format.TEXT for kind in (*rows.ENTRY, ints)
+]
+
+
+class Plan:
+    """A batch that can go straight: what is sent, and what is answered if it is written."""
+
+    def __init__(self) -> None:
+        self.fences: dict[int, int] = {}
+        self.last: dict[int, int] = {}  # run -> number of the last entry
+        self.entries: list[Row] = []
+        self.answers: list[Answered] = []
+        self.begun: dict[tuple[int, str], Begun | None] = {}
+
+    def send(self, link: Link) -> bool:
+        """Whether all of it was written; if not, nothing was."""
+        if link.direct and len(self.entries) == 1 and not self.begun:
+            return self._send_alone(link)
+        if link.direct:
+            values = [packed.data for packed in self._values()]
+            return link.straight("record", values, [Format.BINARY] * len(values)) == 1
+        return len(link.ask("record", *self._values())) == 1
+
+    def _send_alone(self, link: Link) -> bool:
+        row = self.entries[0]
+        values = [
+            value if value is None or type(value) is bytes else str(value).encode()
+            for value in (*row, self.fences[row[0]])
+        ]
+        return link.straight("add_alone", values, _ALONE_FORMATS) == 1
+
+    def _values(self) -> list[Packed]:
+        ended = [(no, short(key)) for (no, key), begun in self.begun.items() if begun is None]
+        started = [rows.begun_row(no, begun) for (no, _), begun in self.begun.items() if begun is not None]
+        return [
+            ints(list(self.fences)),
+            ints(list(self.fences.values())),
+            *columns(rows.ENTRY, self.entries),
+            *columns(rows.ENDED, ended),
+            *columns(rows.BEGUN, started),
+        ]
+
+
+class Straight:
+    """What this process knows of the runs it writes to."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
+
+    def plan(self, changes: Sequence[Order]) -> Plan | None:
+        """How the changes can go straight; None if they cannot."""
+        plan = Plan()
+        for change in changes:
+            if type(change) is not Change:
+                return None
+            no, fence, entries, begun, ended, after, before, progress, create, beside, _ = change
+            if create or beside or after is not None or before is not None or progress is not None:
+                return None
+            known = self._known.get(no)
+            if known is None or known[0] != fence:
+                return None
+            seq = plan.last.get(no, known[1])
+            for entry in entries:
+                seq += 1
+                plan.entries.append(rows.entry_row(no, seq, entry))
+            for key in ended:
+                plan.begun[no, key] = None
+            for one in begun:
+                plan.begun[no, one.key] = one
+            plan.last[no], plan.fences[no] = seq, fence
+            plan.answers.append(Applied(no, seq, None))
+        return plan
+
+    def learn(self, left: Mapping[int, Guard]) -> None:
+        """Take in how a transaction that is durable left its runs."""
+        if len(self._known) > _RUNS:
+            self._known.clear()
+        for no, guard in left.items():
+            self._known[no] = guard.fence, guard.seq
+
+    def went(self, plan: Plan) -> None:
+        """What was planned is durable."""
+        for no, seq in plan.last.items():
+            self._known[no] = plan.fences[no], seq
+
+    def forget(self) -> None:
+        """Something went wrong: what is stored must be read again."""
+        self._known.clear()

@@ -1,0 +1,427 @@
+"""One write transaction: many changes of many runs, each behind its guard, in two round trips.
+
+The first begins, locks the rows of all runs that the changes are for, in the order of their numbers, and reads their
+guards. Then the changes are checked and their rows collected. The second writes them, a statement for each table, and
+commits. A begun unit that ends within the same batch never reaches the disk. A claim sees what stands before it, so
+that is written first, together with the questions of the claim.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, takewhile
+from typing import Final
+
+import psycopg
+
+from onward.core.model import (
+    ENDED,
+    Answered,
+    Applied,
+    Arrival,
+    Begun,
+    Change,
+    Claim,
+    Order,
+    Refused,
+    Run,
+)
+from onward.storage import arrivals, claims, guards
+from onward.storage.guards import Guard
+from onward.storage.postgres import locks, rows, shelf, tray
+from onward.storage.postgres.arrays import columns, ints, texts
+from onward.storage.postgres.failures import UNIQUE, code, is_unwritable
+from onward.storage.postgres.link import Link, Row, Step
+from onward.storage.postgres.longtext import short
+
+# What packing does with a value that no journal can hold: half a surrogate pair, a number beyond 64 bits.
+UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError, struct.error)
+_RUN_INDEXES: Final = ("run_id", "run_open", "run_single")
+
+
+class Clash(Exception):
+    """A change that collides with what is stored or with its own batch; the transaction must be taken back."""
+
+    def __init__(self, refused: Refused) -> None:
+        self.refused = refused
+        super().__init__(refused.detail)
+
+
+class Transaction:
+    """The changes of one batch. What is found and left of each run tells afterwards whether it was committed."""
+
+    def __init__(self, link: Link, now: Callable[[], float]) -> None:
+        self._link, self._now = link, now
+        self.answers: list[Answered] = []
+        self.found: dict[int, Guard] = {}  # as stored when it was locked
+        self.left: dict[int, Guard] = {}  # as it will be stored
+        self.heard = False  # whether others may be waiting for what it does
+        # Something of what it writes, by which it is recognised later.
+        self.first_entry: Row | None = None
+        self.created: dict[str, int] = {}
+        self.numbers: list[int] = []  # for new runs
+        self.moved: bool | None = None
+        self._tray: tray.Tray | None = None
+        self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        self._new: dict[int, Run] = {}
+        self._entries: list[Row] = []
+        self._begun: dict[tuple[int, str], Begun | None] = {}
+        self._runs: dict[int, Run] = {}
+        self._progress: dict[int, Row] = {}
+        self._queues: set[str] = set()
+        self._starts: dict[Row, int] = {}
+        self._leases: list[Row] = []
+        self._args: list[Row] = []
+        self._arrivals: list[Row] = []
+        self._waiters: list[Row] = []
+        self._ended: list[str] = []
+
+    def begin(self, orders: Sequence[Order], *further: Step) -> list[list[Row]]:
+        """Begin, and read and lock what the orders need; the rows of `further` statements, which see it locked."""
+        changes = [order for order in orders if type(order) is Change]
+        numbers = ints(sorted(_numbers(changes)))
+        new = sum(change.create for change in changes)
+        steps: list[Step] = [("begin", ()), _guards(changes, numbers), ("last_seqs", (numbers,))]
+        adds = new or any(type(order) is Arrival for order in orders)
+        if adds:
+            stay = locks.number(self._link.schema, "moving")
+            steps += [("stay", (stay,)), ("moved_to", ()), ("new_numbers", (new,))]
+        _, stored, last, *more = self._link.all(*steps, *further)
+        if adds:
+            _, moved, created, *more = more
+            self.moved = bool(moved)
+            self.numbers = [no for (no,) in created]
+        self.found = guards_of(stored, last)
+        self.left = dict(self.found)
+        return more
+
+    def answer_all(self, orders: Sequence[Order]) -> None:
+        """Answer one after the other; new runs that stand side by side are added by one statement."""
+        for are_new, some in groupby(orders, key=_is_new):
+            group = list(some)
+            if are_new and len(group) > 1:
+                self.answers += self._added([order for order in group if type(order) is Change])
+            else:
+                self._answer_each(group)
+
+    def _answer_each(self, orders: Sequence[Order]) -> None:
+        for at, order in enumerate(orders):
+            self.answers.append(self.answer(order, orders[at:]))
+
+    def answer(self, order: Order, following: Sequence[Order] = ()) -> Answered:
+        """Apply a change, claim runs, or put an item into one; `following`: what is answered next."""
+        if type(order) is Change:
+            return self.apply(order)
+        if type(order) is Claim:
+            return self._claim(order)
+        assert type(order) is Arrival
+        return self._arrive(order, following or [order])
+
+    def apply(self, change: Change) -> Applied | Refused:
+        """Check the change's guard and collect its rows. A refusal leaves no trace."""
+        if change.create:
+            if self.moved:
+                return guards.moved()
+            no, guard = self._create(change)
+        else:
+            no, found = change.run_no, self.left.get(change.run_no)
+            refused = guards.refusal(change, found) or self._refused_beside(change)
+            if refused is not None:
+                return refused
+            assert found is not None, "a change without a guard is refused as missing"
+            guard = found
+        seq = guard.seq
+        for entry in change.entries:
+            seq += 1
+            self._entries.append(rows.entry_row(no, seq, entry))
+        for key in change.ended:
+            self._begun[no, key] = None
+        for begun in change.begun:
+            self._begun[no, begun.key] = begun
+        self.left[no] = guard = self._row(no, change, guard._replace(seq=seq))
+        self._waiters += [(awaited, no) for awaited in change.awaits]
+        for other in change.beside:
+            self.apply(other)  # its guard holds, see above
+        return Applied(no, seq, guard.request)
+
+    # -- one change -------------------------------------------------------------------------------------
+
+    def _create(self, change: Change) -> tuple[int, Guard]:
+        run = change.after
+        assert run is not None, "a change that creates a run says what run"
+        no = self._number()
+        self._new[no] = run
+        self.created[run.id] = no
+        self._know_queue(run)
+        return no, guards.written(run, -1)
+
+    def _number(self) -> int:
+        if not self.numbers:  # of a run that takes many items: most of them need no new one
+            self.numbers = [no for (no,) in self._link.ask("new_numbers", 1)]
+        return self.numbers.pop(0)
+
+    def _know_queue(self, run: Run) -> None:
+        if not run.direct:
+            self._queues.add(run.queue)
+            self.heard = True
+
+    def _added(self, new: Sequence[Change]) -> list[Answered]:
+        """Add many runs. One that collides with what is there is refused, and keeps none of the others."""
+        if self.moved:
+            return [guards.moved() for _ in new]
+        runs = {self._number(): change.after for change in new if change.after is not None}
+        assert len(runs) == len(new), "a change that creates a run says what run"
+        numbered = [rows.new_run(run, no) for no, run in runs.items()]
+        before = self.steps()
+        found = self._link.all(*before, ("add_runs", columns(rows.NEW_RUN, numbered)))
+        self.written()
+        added = {no for (no,) in found[-1]}
+        answers: list[Answered] = []
+        for (no, run), change in zip(runs.items(), new, strict=True):
+            if no not in added:
+                answers.append(guards.exists(run))
+                continue
+            self._entries += [rows.entry_row(no, seq, entry) for seq, entry in enumerate(change.entries)]
+            self._know_queue(run)
+            self.created[run.id] = no
+            seq = len(change.entries) - 1
+            self.left[no] = guards.written(run, seq)
+            answers.append(Applied(no, seq, run.request))
+        return answers
+
+    def _refused_beside(self, change: Change) -> Refused | None:
+        """Why one of the changes beside may not be written; then none of them is."""
+        for other in change.beside:
+            refused = guards.refusal(other, self.left.get(other.run_no))
+            if refused is not None:
+                return refused._replace(run_no=other.run_no)
+        return None
+
+    def _row(self, no: int, change: Change, guard: Guard) -> Guard:
+        """Collect what the change does to the run's row, which for most changes is nothing."""
+        if change.after is not None and not change.create:
+            run = guards.kept(change, change.after, guard)
+            if no in self._new:
+                self._new[no] = run
+            else:
+                self._runs[no] = run
+            self._progress.pop(no, None)  # overwritten
+            guard = guards.written(run, guard.seq)
+            self.heard = self.heard or run.state != "running"
+            if run.state in ENDED:
+                self._ended.append(run.id)
+        if change.progress is not None:
+            done, total, counted = change.progress
+            if no in self._runs:
+                self._runs[no] = self._runs[no]._replace(done=done, total=total, counted_seq=counted)
+            else:
+                self._progress[no] = (done, total, counted, no)
+        return guard
+
+    # -- claims and arrivals --------------------------------------------------------------------------------
+
+    def _claim(self, order: Claim) -> Answered:
+        now = self._now()
+        found = self.read(shelf.reads(order, now))
+        self._tray = None  # what takes more items may have begun now
+        return claims.claim(shelf.Shelf(self._link, self, found), order, now)
+
+    def _arrive(self, order: Arrival, following: Sequence[Order]) -> Answered:
+        if self._tray is None:
+            same = list(takewhile(lambda one: type(one) is Arrival, following))
+            coming = [one for one in same if type(one) is Arrival]
+            self._tray = tray.Tray(self._link, self, self.read(tray.reads(coming, self._link.schema)))
+        answer = arrivals.arrive(self._tray, order, self._now())
+        self.heard = True
+        return answer
+
+    def read(self, questions: Sequence[Step]) -> list[list[Row]]:
+        """The answers to questions that must see what stands before them: that is written first."""
+        before = self.steps()
+        found = self._link.all(*before, *questions)
+        self.written()
+        return found[len(before) :]
+
+    def lease(self, changes: Sequence[Change]) -> None:
+        """Write claims: a few columns of each run, and its mark."""
+        for change in changes:
+            run, no, before = change.after, change.run_no, change.before
+            assert run is not None, "a claim writes the run's row"
+            assert before is not None, "and is made of what was read"
+            self._leases.append(rows.lease(run, no))
+            if before.args is None:
+                self._args.append((no, run.args))
+            seq = run.leased_seq - len(change.entries)
+            for entry in change.entries:
+                seq += 1
+                self._entries.append(rows.entry_row(no, seq, entry))
+            self.left[no] = guards.written(run, seq)
+
+    def arrive(self, row: Row) -> None:
+        self._arrivals.append(row)
+
+    def know(self, no: int, guard: Guard) -> None:
+        """A run that was locked by a claim."""
+        self.found.setdefault(no, guard)
+        self.left[no] = guard
+
+    def start(self, queue: str, lane: str, at: float, count: int) -> None:
+        self._starts[queue, lane, at] = self._starts.get((queue, lane, at), 0) + count
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def steps(self) -> list[Step]:
+        """The statements that write what was collected; a value that cannot be written is raised as UNPACKABLE."""
+        ended = [(no, short(key)) for (no, key), begun in self._begun.items() if begun is None]
+        started = [rows.begun_row(no, begun) for (no, _), begun in self._begun.items() if begun is not None]
+        each: tuple[tuple[str, rows.Kinds, Sequence[Row]], ...] = (
+            ("lease", rows.LEASE, self._leases),
+            ("set_args", rows.ARGS, self._args),
+            # What runs give up, others may take: their `single`, and that they are the open one of their identity.
+            ("set_run", rows.SET_RUN, [rows.set_run(run, no) for no, run in self._runs.items()]),
+            ("set_progress", rows.PROGRESS, list(self._progress.values())),
+            ("add_run", rows.NEW_RUN, [rows.new_run(run, no) for no, run in self._new.items()]),
+            ("add_entries", rows.ENTRY, self._entries),
+            ("end_begun", rows.ENDED, ended),
+            ("set_begun", rows.BEGUN, started),
+            ("add_arrival", rows.ARRIVALS, self._arrivals),
+            ("add_starts", rows.STARTS, [(*at, count) for at, count in self._starts.items()]),
+            ("add_waiter", rows.WAITERS, self._waiters),
+        )
+        steps: list[Step] = [(name, columns(kinds, some)) for name, kinds, some in each if some]
+        if self._waiters:
+            steps.append(("wake_idle", (*columns(rows.WAITERS, self._waiters), self._now())))
+        if self._ended:
+            steps.append(("end_waiters", (texts(self._ended), self._now())))
+        if self._queues:
+            steps.append(("add_queue", (texts(sorted(self._queues)),)))
+        return steps
+
+    def written(self) -> None:
+        """What was collected is sent; more may come."""
+        self._remember()
+        self._forget_rows()
+
+    def _remember(self) -> None:
+        if self.first_entry is None and self._entries:
+            self.first_entry = self._entries[0]
+
+    def sealed(self) -> list[Step]:
+        """The last statements, with which it is over."""
+        self._remember()
+        return self.steps()
+
+    def include(self, other: Transaction) -> None:
+        """What another one has sent, within a part of this one, has become part of this one."""
+        self.left.update(other.left)
+        self.found.update({no: guard for no, guard in other.found.items() if no not in self.found})
+        self.first_entry = self.first_entry or other.first_entry
+        self.created.update(other.created)
+        self.heard = self.heard or other.heard
+
+    @property
+    def collected(self) -> str:
+        """The keys that were to be recorded, for people."""
+        return ", ".join(str(row[2]) for row in self._entries)[:2_000]
+
+    def seen(self, link: Link) -> bool | None:
+        """Whether it shows in what is stored, once it is known to be over; None if that does not tell."""
+        if self.first_entry is not None:
+            no, seq, key, fence = (self.first_entry[at] for at in (0, 1, 2, 10))
+            if link.ask("there", *columns((ints, ints, texts, ints), [(no, seq, key, fence)])):
+                return True
+            return False if link.ask("last_seqs", ints([no]))[0][1] < seq else None
+        if self.created:
+            return dict(link.ask("numbers", texts(list(self.created)))) == self.created
+        changed = sorted(no for no, guard in self.left.items() if guard != self.found.get(no))
+        if not changed:
+            return False  # it only says again what is so
+        stored, last = link.all(("guards", (ints(changed),)), ("last_seqs", (ints(changed),)))
+        now = guards_of(stored, last)
+        if all(now.get(no) == self.left[no] for no in changed):
+            return True
+        return False if all(now.get(no) == self.found[no] for no in changed) else None
+
+
+def one_by_one(link: Link, orders: Sequence[Order], now: Callable[[], float], hold: int) -> Transaction:
+    """Apply the orders so that each stands or falls alone: the slow way, after the batch as a whole has failed.
+
+    Begins the transaction and leaves it to be committed. What is returned has the answers and all that was applied.
+    """
+    whole = Transaction(link, now)
+    whole.begin(orders, ("hold", (hold,)))
+    for order in orders:
+        alone = Transaction(link, now)
+        alone.found, alone.left = dict(whole.found), dict(whole.left)
+        alone.numbers, alone.moved = whole.numbers, whole.moved
+        answer = _alone(link, alone, order)
+        if not isinstance(answer, Refused):
+            whole.include(alone)
+        whole.answers.append(answer)
+    return whole
+
+
+def _alone(link: Link, alone: Transaction, order: Order) -> Answered:
+    link.ask("savepoint")
+    try:
+        answer = alone.answer(order)
+        if not isinstance(answer, Refused):
+            link.all(*alone.sealed(), ("release", ()))
+            return answer
+    except UNPACKABLE as problem:
+        answer = guards.unwritable(problem)
+    except psycopg.Error as problem:
+        refused = refusal_of(problem, alone, order)
+        if refused is None:
+            raise
+        answer = refused
+    link.all(("take_back", ()), ("release", ()))
+    return answer
+
+
+def refusal_of(problem: psycopg.Error, transaction: Transaction, order: Order) -> Refused | None:
+    """What the database's refusal of a change means; None if it means something else."""
+    if is_unwritable(problem):
+        return guards.unwritable(problem)
+    if code(problem) != UNIQUE or type(order) is Claim:
+        return None
+    if type(order) is Arrival:
+        return guards.exists(order.run)
+    assert type(order) is Change
+    if problem.diag.constraint_name in _RUN_INDEXES:
+        written = [one.after for one in (order, *order.beside) if one.after is not None]
+        return guards.exists(written[0]) if written else None
+    return guards.recorded(transaction.collected)
+
+
+def _is_new(order: Order) -> bool:
+    """Whether it only adds a run."""
+    return type(order) is Change and order.create and not order.begun and not order.beside
+
+
+def guards_of(stored: Iterable[Row], last: Iterable[Row]) -> dict[int, Guard]:
+    """The guards of runs by their numbers, from the rows of `guards` and `last_seqs`; not of those locked beside."""
+    seqs: dict[int, int] = dict(last)
+    return {row[0]: Guard._make((*row[1:], seqs[row[0]])) for row in stored if row[0] in seqs}
+
+
+def _guards(changes: Sequence[Change], numbers: object) -> Step:
+    every = [one for change in changes for one in (change, *change.beside)]
+    awaited = [run_id for change in every for run_id in change.awaits]
+    ended = [change.after.id for change in every if change.after is not None and change.after.state in ENDED]
+    if not awaited and not ended:
+        return "guards", (numbers,)
+    return "guards_around", (numbers, texts(awaited), texts(ended))
+
+
+def _numbers(changes: Iterable[Change]) -> set[int]:
+    """The runs that are there already and that the changes are for."""
+    found = set()
+    for change in changes:
+        if not change.create:
+            found.add(change.run_no)
+        found.update(other.run_no for other in change.beside)
+    return found

@@ -1,0 +1,36 @@
+"""Tells an idle process that somebody writes to the journal, so that it need not look a hundred times a second.
+
+Linux tells who asks for it (inotify) when a file is written. Every commit writes to the log first, and is visible a
+moment later: the bell rings before there is something to see.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from onward.core.lazily import Lazily
+
+if TYPE_CHECKING:
+    import ctypes
+else:
+    ctypes = Lazily("ctypes")
+
+# From <sys/inotify.h>; the flags of the descriptor are those of open().
+_MODIFY: Final = 0x00000002
+
+
+def hung(log: Path) -> int | None:
+    """A descriptor that is readable once `log` has been written to, until it is read; None if there is none here."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    bell: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    if bell < 0:  # all that one user may have are in use: then one looks
+        return None
+    if libc.inotify_add_watch(bell, os.fsencode(log), _MODIFY) < 0:
+        os.close(bell)
+        return None
+    return bell
