@@ -423,7 +423,7 @@ def blamed_for(run: Run, past: Past) -> Blame:
         stalls = before + 1
     else:
         # A run whose worker has died begins only after that is durable: without a trace of it, it had not begun again.
-        stalls = max(before, int(not past.progressed))
+        stalls = max(before, 1)
     return Blame(in_flight, begun, stalls)
 
 
@@ -472,7 +472,8 @@ def acted(
 ) -> Change | None:
     """A person's act on a run that nobody holds (a holder is asked by a request instead); None if it cannot be.
 
-    Raises the fence, so that a holder that was thought dead records nothing more.
+    Raises the fence, so that a holder that was thought dead records nothing more. Where nobody ever held the run it
+    stays 0: its first claim is still ahead, and counts as such.
     """
     state = transition(run.state, event)
     if state is None:
@@ -481,7 +482,7 @@ def acted(
         state = "waiting"  # its time has not come: it was paused before it, or asleep
     after = run._replace(
         state=state,
-        fence=run.fence + 1,
+        fence=run.fence + (run.fence > 0),
         wake_at=run.wake_at if state in ("paused", "waiting") else None,
         owner=None,
         lease_until=None,
