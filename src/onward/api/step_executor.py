@@ -80,4 +80,4 @@ def step_executor(given: Any) -> StepExecutor:
         raise UsageError(
             f"executor= takes a concurrent.futures.Executor, or a function that makes one, not {given!r}"
         )
-    return _known.setdefault(given, StepExecutor(cast("Any", given)))
+    return _known.setdefault(given, StepExecutor(cast("Given", given)))
