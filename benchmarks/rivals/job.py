@@ -115,6 +115,8 @@ class Job:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to everything the command started: some workers give their children a process group of their own."""
+    if process.returncode is not None:
+        return  # it is reaped: its number may be somebody else's by now
     for pid in session_of(process.pid):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -40,14 +41,21 @@ def results(output: Path) -> list[str]:
     return [line for line in output.read_text().splitlines() if re.fullmatch(r"[A-Z]{2}: .* km .*", line)]
 
 
-def kill_half_way(process: subprocess.Popen[bytes], output: Path, after: int) -> None:
+def kill_half_way(process: subprocess.Popen[bytes], output: Path, after: int) -> list[int]:
+    """SIGKILL to the main process alone; handles of what it has started."""
     deadline = time.monotonic() + 100
     while len(results(output)) < after:
         assert process.poll() is None, output.read_text()
         assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
+    # Before it is reaped: until then nobody else has its number.
+    started = []
+    for pid in others_of(process.pid):
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
+            started.append(os.pidfd_open(pid))
     assert process.wait() == -signal.SIGKILL
+    return started
 
 
 def entries_of(folder: Path) -> list[Entry]:
@@ -60,17 +68,24 @@ def entries_of(folder: Path) -> list[Entry]:
         store.close()
 
 
-def leftovers(session: int) -> list[int]:
-    """The processes of a session that are still there."""
+def others_of(session: int) -> list[int]:
+    """The processes of a session without its leader."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session and fields[0] != "Z":
+        if int(fields[3]) == session and fields[0] != "Z" and int(stat.parent.name) != session:
             found.append(int(stat.parent.name))
     return found
+
+
+def end(started: list[int]) -> None:
+    for handle in started:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
 
 
 def expected() -> list[str]:
@@ -86,14 +101,13 @@ def lives_twice(script: str, folder: Path) -> None:
     """Kill the main process after some results; the rerun yields them from the journal and computes the rest."""
     first, second = folder / "first.txt", folder / "second.txt"
     process = begin(script, folder, first)
-    kill_half_way(process, first, after=20)
+    started = kill_half_way(process, first, after=20)
     kept = len(results(first))
     try:
         rerun = begin(script, folder, second)
         assert rerun.wait(110) == 0, second.read_text()
     finally:
-        for pid in leftovers(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        end(started)
     text = second.read_text()
     assert results(second) == expected()
     assert "continuing most-remote" in text, text
