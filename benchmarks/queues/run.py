@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of jobs")
     parser.add_argument("--rounds", type=int, default=3, help="of the rates, taken in turn")
     parser.add_argument("--asked", type=int, default=50, help="single jobs for an idle worker")
-    parser.add_argument("--bound", type=float, default=60.0, help="seconds to wait for a dead worker's job")
+    parser.add_argument("--bound", type=float, default=120.0, help="seconds to wait for a dead worker's job")
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     given = parser.parse_args()
     if unknown := set(given.names) - {c.name for c in FIELD}:

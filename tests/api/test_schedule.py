@@ -79,6 +79,12 @@ def test_options_of_the_workflow_are_those_of_its_runs() -> None:
     assert spec.timing.jitter_s == 60.0
 
 
+def test_a_run_counts_under_the_key_of_its_queue() -> None:
+    queue = onward.Queue("scraping of schedules", per_key=lambda city, **_: city, per_key_concurrency=1)
+    onward.schedule("0 3 * * *", args=["Milan"])(report.options(queue=queue.name))
+    assert (spec_of("report").queue, spec_of("report").lane) == ("scraping of schedules", "Milan")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

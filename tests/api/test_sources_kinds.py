@@ -230,6 +230,7 @@ def test_max_age_refuses_an_old_pass_with_what_to_do(monkeypatch: pytest.MonkeyP
 def test_a_loop_imports_none_of_their_libraries(tmp_path: Path) -> None:
     code = (
         "import sys, onward\n"
+        "onward.connect('journal.db')\n"
         "for _ in onward.each([1], name='x'): pass\n"
         "print(sys.modules.keys() & {'pandas', 'polars', 'sqlalchemy', 'numpy', 'glob'})"
     )

@@ -18,7 +18,7 @@ from onward.api import connect
 from onward.api.journal import Journal
 from onward.core import limits
 from onward.core.decide import unkeyed
-from onward.core.errors import OutcomeUnknown, StepCrashed
+from onward.core.errors import JournalBusy, OutcomeUnknown, StepCrashed
 from onward.core.model import Begun, Change, Claim, Entry
 from onward.runtime.worker import Worker
 
@@ -367,6 +367,67 @@ def test_what_is_asked_of_a_run_that_goes_to_sleep_just_then_is_done(
     monkeypatch.setattr(journal, "_find", lambda run_id: next(looks, None) or find(run_id))
     assert not getattr(journal, act)(run.id).asked
     assert run.state == state
+
+
+@pytest.mark.parametrize(("act", "state"), [("cancel", "cancelled"), ("pause", "paused")])
+@pytest.mark.parametrize("end", ["suspended", "retried"])
+def test_what_is_asked_while_a_run_is_being_given_back_is_done_by_whoever_gives_it_back(
+    act: Any, state: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder heard of it in the answer to its last word. After a failed attempt it did nothing about it."""
+    monkeypatch.setattr(limits, "SUSPEND_S", 0.05)
+
+    @onward.workflow(name="leaving", max_attempts=2, backoff=3_600, backoff_max=3_600)
+    def leaving() -> None:
+        if end == "retried":
+            raise ValueError
+        onward.sleep(hours=1)
+
+    run = leaving.start()
+    store = connect.engine().store
+    commit = store.commit
+
+    def asked_first(changes: Sequence[Any]) -> list[Any]:
+        if any(isinstance(one, Change) and any(e.name == end for e in one.entries) for one in changes):
+            assert store.request(stored(run.id).no, act)
+        return commit(changes)
+
+    monkeypatch.setattr(store, "commit", asked_first)
+    burst()
+    assert run.state == state
+
+
+def test_a_worker_of_very_short_runs_goes_on_claiming() -> None:
+    """It counted how much it would like to have claimed ahead, not how much it may: with runs shorter than half a
+    millisecond there was never room enough, and it claimed nothing any more.
+    """
+    worker = Worker(connect.engine(), concurrency=100)
+    worker._mean_s = 1e-5
+    assert worker._room() > 0
+
+
+def test_a_journal_that_takes_nothing_is_no_outcome_of_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start inside of a run was recorded as failed, because another process held the lock for too long."""
+
+    @onward.workflow(name="starting")
+    def starting() -> str:
+        return job.start("child").id
+
+    store = connect.engine().store
+    commit, refused = store.commit, []
+
+    def busy(changes: Sequence[Any]) -> list[Any]:
+        creates = any(isinstance(one, Change) and one.create and one.after.name == "noted" for one in changes)  # type: ignore[union-attr]
+        if creates and not refused:
+            refused.append(1)
+            raise JournalBusy("somebody writes for too long")
+        return commit(changes)
+
+    run = starting.start()
+    monkeypatch.setattr(store, "commit", busy)
+    settle()
+    assert refused
+    assert connect.engine().store.run(run.result()) is not None
 
 
 def test_a_pause_that_a_dead_worker_was_asked_for_is_granted_by_the_next_one() -> None:

@@ -31,7 +31,19 @@ from onward.core.decide import (
     skipped,
     transition,
 )
-from onward.core.model import ENDED, Begun, Change, Entry, Run, RunState
+from onward.core.model import (
+    ENDED,
+    Applied,
+    Begun,
+    Change,
+    Entry,
+    Run,
+    RunState,
+    applied,
+    made,
+    starts,
+    with_entry,
+)
 
 STATES: tuple[RunState, ...] = get_args(RunState)
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -405,3 +417,13 @@ def test_a_run_that_has_ended_is_held_by_nobody(state: RunState, event: Event) -
     assert made is not None
     assert row(made).state in ENDED
     assert (row(made).owner, row(made).lease_until) == (None, None)
+
+
+def test_changes_that_are_made_in_one_go_have_every_field() -> None:
+    """Their tuples are made without their constructors: a field added to Change would be missing in them."""
+    [entry] = decide(LEASED, Taken("now#1", "value", "now", "17"), now=100).entries
+    one = begun()
+    assert with_entry(LEASED, entry, ("a",)) == Change(LEASED.no, LEASED.fence, (entry,), ended=("a",))
+    assert starts(LEASED, one) == Change(LEASED.no, LEASED.fence, begun=(one,))
+    assert made(tuple(entry)) == entry
+    assert applied(3, 5) == Applied(3, 5, None)

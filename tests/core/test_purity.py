@@ -21,6 +21,7 @@ PURE = {
         "enum",
         "fractions",
         "functools",
+        "_blake2",
         "hashlib",
         "heapq",
         "itertools",

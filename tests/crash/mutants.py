@@ -104,9 +104,9 @@ MUTANTS = (
         "loop",
         (
             Edit(
-                _TRANSACTION,
-                "            self._entries.clear()\n",
-                f"            self._entries.clear()\n            {_SPLIT}\n",
+                "storage/sqlite/straight.py",
+                "            if plan.units:\n",
+                '            self._execute("COMMIT"); self._execute("BEGIN IMMEDIATE")\n            if plan.units:\n',
             ),
         ),
     ),
@@ -119,8 +119,9 @@ MUTANTS = (
                 "runtime/items.py",
                 "            session.applied(answers)\n            session.begun[key] = begun\n",
                 "            session.applied(answers)\n            session.begun[key] = begun\n"
-                '            early = Ended(key, "item", self.name, True, None, None, 1, now)\n'
-                "            session.applied((yield Keep((decide(session.run, early, now=now),))))\n",
+                "            early = succeeded(session.run, key, 'item', self.name, None, None, now, now=now, "
+                "marked=True)\n"
+                "            session.applied((yield Keep((early,))))\n",
             ),
             Edit(
                 "runtime/items.py",
@@ -136,12 +137,12 @@ MUTANTS = (
         (
             Edit(
                 _DRIVE,
-                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
-                "    change = session.ended_straight(unit, past, outcome)\n",
-                "    change = session.ended_straight(unit, past, Outcome(None, None, 0.0, 0.0))\n"
+                "    token = set_here(place.within(unit[0], unit[6]))\n",
+                "    change = session.ended_straight(unit, None, 0.0, 0.0)\n"
                 "    session.kept(engine.committer.commit(change), change)\n"
-                "    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))\n"
-                "    return outcome.value\n",
+                "    here = place.within(unit[0], unit[6])\n"
+                "    return _call(engine, Call(fn, args, kwargs, here)).value\n"
+                "    token = None\n",
             ),
         ),
     ),
@@ -253,7 +254,7 @@ MUTANTS = (
         (
             Edit(
                 "runtime/items.py",
-                "            answers = yield Keep((decide(session.run, Started(begun), now=now),))\n",
+                "            answers = yield Keep((starts(session.run, begun),))\n",
                 "            answers = ()\n",
             ),
         ),

@@ -46,7 +46,7 @@ def test_a_holder_stopped_before_each_of_its_commits_changes_nothing(
 def test_a_stopped_holder_keeps_its_run_until_its_lease_ends_and_no_longer(server: Server) -> None:
     """With leases of half a second and all clocks as they are: refused before, taken over after."""
     scene, folder = BY_NAME["loop_steps"], server.fresh()
-    zombie = server.start(folder, scene.name, 1, Plan(8, STOP, letters="g", name_end="-gate", lease_s=0.5))
+    zombie = server.start(folder, scene.name, 1, Plan(8, STOP, letters="g", name_end="-turn", lease_s=0.5))
     assert server.wait(zombie)["how"] == "stopped"
     early = look(folder, died=False)
     assert {run["state"] for run in early.runs.values()} == {"running"}

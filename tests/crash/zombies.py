@@ -33,7 +33,7 @@ def _zombie(server: Server, scene: Scene, at: int, tally: Tally, *, continued: b
     if continued:
         first = server.run(folder, scene.name, 0, Plan(4, KILL, letters="w", name_end="effects.log"))
         assert first["how"] == "killed", first
-    zombie = server.start(folder, scene.name, 1, Plan(at, STOP, letters="g", name_end="-gate"))
+    zombie = server.start(folder, scene.name, 1, Plan(at, STOP, letters="g", name_end="-turn"))
     if server.wait(zombie)["how"] != "stopped":
         shutil.rmtree(folder)
         return False

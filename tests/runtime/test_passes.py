@@ -36,7 +36,13 @@ class Journal:
             done = [(e.seq, e.key) for e in self.entries if after < e.seq <= upto and e.state == "done"]
             return done[:limit]
 
-        return Pass(fence=self.fence, page=page, outcome=self.outcome, continued=self.fence > 1)
+        return Pass(
+            fence=self.fence,
+            page=page,
+            outcome=self.outcome,
+            continued=self.fence > 1,
+            empty=self.fence == 1,
+        )
 
     def outcome(self, key: str) -> Entry | None:
         self.reads += 1
@@ -198,6 +204,18 @@ def test_many_repeats_take_few_looks(distinct: int) -> None:
     walk = journal.walk(items)
     assert walk.recognised == len(items)
     assert journal.reads <= distinct  # in the order in which they were recorded: the pages tell nearly all
+
+
+def test_a_first_pass_asks_the_journal_only_about_what_it_may_have_given_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each item was looked up before it began, although nothing could be recorded of it."""
+    monkeypatch.setattr(limits, "REPEATS_REMEMBERED", 10)
+    journal = Journal()
+    items = [f"item-{n}" for n in range(1_000)]
+    journal.walk([*items, *items[:5]])
+    assert journal.executed == [*items, *items[:5]]
+    assert journal.reads <= 15
 
 
 class Paged:

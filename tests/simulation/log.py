@@ -64,6 +64,16 @@ class Claim(NamedTuple):
     healthy: bool  # the previous holder was alive and at work
 
 
+class Orphan(NamedTuple):
+    """A run that was made ready because its worker had died, or its lease was over."""
+
+    run_id: str
+    fence: int  # after it
+    wall: float
+    proven: bool
+    healthy: bool
+
+
 class Grant(NamedTuple):
     run_id: str
     fence: int
@@ -88,6 +98,7 @@ class Log:
     )  # (run_id, seq) of entries acknowledged to their process
     claims: list[Claim] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    orphans: list[Orphan] = field(default_factory=list)
     fenced: dict[tuple[str, str], int] = field(
         default_factory=dict
     )  # (process, run_id) -> highest fence it lost

@@ -13,7 +13,7 @@ from onward.api.sinks.jsonl import JsonLines
 from onward.core import codec
 from onward.core import decide as decide_module
 from onward.core.decide import Ended, decide
-from onward.core.model import Answer, Begun, Change, Refused, Run
+from onward.core.model import Answered, Begun, Change, Order, Refused, Run
 from onward.runtime.effects import Call, Flow, Keep, Later, Now, Outcome
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session, Unit
@@ -44,8 +44,8 @@ class Mutant:
                 patch.stop()
 
     def apply(
-        self, world: World, process: Process, journal: Store, changes: Sequence[Change]
-    ) -> list[Answer]:
+        self, world: World, process: Process, journal: Store, changes: Sequence[Order]
+    ) -> list[Answered]:
         return journal.commit(changes)
 
 
@@ -53,10 +53,11 @@ class _CheckThenAct(Mutant):
     """The fence is compared first; then, after a moment, the change is written whatever the fence is by then."""
 
     def apply(
-        self, world: World, process: Process, journal: Store, changes: Sequence[Change]
-    ) -> list[Answer]:
+        self, world: World, process: Process, journal: Store, changes: Sequence[Order]
+    ) -> list[Answered]:
         fences = {run.no: run.fence for run in journal.runs(limit=-1)}
-        stale = [c for c in changes if not c.create and fences.get(c.run_no) != c.fence]
+        known = [c for c in changes if isinstance(c, Change) and not c.create]
+        stale = [c for c in known if fences.get(c.run_no) != c.fence]
         world.meanwhile(process)
         answers = iter(journal.commit([c for c in changes if c not in stale]))
         return [Refused("fence", "simulated") if c in stale else next(answers) for c in changes]

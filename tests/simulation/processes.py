@@ -10,11 +10,24 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onward.core.errors import JournalBroken, JournalBusy, JournalFull, OutcomeUnknown
-from onward.core.model import Answer, Applied, Change, Owner, Refused, Request
+from onward.core.model import (
+    Answer,
+    Answered,
+    Applied,
+    Change,
+    Claimed,
+    Entry,
+    Order,
+    Owner,
+    Refused,
+    Request,
+    Run,
+)
+from onward.core.model import Claim as Asked
 from onward.runtime.engine import Engine
 from onward.storage import Store
 from onward.storage.committer import Committer, Ticket
-from simulation.log import Claim, Grant, Written
+from simulation.log import Claim, Grant, Orphan, Written
 
 if TYPE_CHECKING:
     from simulation.world import Job, World
@@ -85,6 +98,11 @@ class QueuedCommitter(Committer):
             self.work()
         return super().commit(*changes)
 
+    def commit_and_claim(self, changes: Sequence[Change], claim: Asked) -> tuple[list[Answer], Claimed]:
+        while self._handed:
+            self.work()
+        return super().commit_and_claim(changes, claim)
+
     def wait_for(self, ticket: Ticket) -> list[Answer]:
         while self._handed:
             self.work()
@@ -115,7 +133,7 @@ class Line:
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> list[Answer]:
+    def commit(self, changes: Sequence[Order]) -> list[Answered]:
         world, process, faults = self._world, self._process, self._world.faults
         sent_at = process.clock()
         world.meanwhile(process)
@@ -124,18 +142,21 @@ class Line:
             world.log.counts[fault] += 1
             raise JournalBusy("simulated") if fault == "busy" else JournalFull("simulated")
         answers = self._apply(changes)
-        rows = [self._note(change, answer) for change, answer in zip(changes, answers, strict=True)]
+        rows = [self._note(order, answer) for order, answer in zip(changes, answers, strict=True)]
         world.meanwhile(process)
-        fault = world.draw(unknown=faults.lost, broken=faults.lost / 2)
+        claimed = any(isinstance(order, Asked) for order in changes) and any(rows)
+        fault = world.draw(unknown=faults.lost * (4 if claimed else 1), broken=faults.lost / 2)
         if fault is not None:
             world.log.counts["lost answers"] += 1
+            if claimed:
+                world.log.counts["claims whose answer was lost"] += 1
             if fault == "broken":
                 raise JournalBroken("simulated: the answer was lost")
             raise OutcomeUnknown("simulated: the answer was lost")
         self._heard(changes, answers, rows, sent_at)
         return answers
 
-    def _apply(self, changes: Sequence[Change]) -> list[Answer]:
+    def _apply(self, changes: Sequence[Order]) -> list[Answered]:
         return self._world.mutant.apply(self._world, self._process, self._journal, changes)
 
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
@@ -170,32 +191,63 @@ class Line:
 
     # -- what came through --------------------------------------------------------------------------
 
-    def _note(self, change: Change, answer: Answer) -> list[tuple[str, int]]:
-        """Write down what a change did; the (run id, seq) of its entries."""
+    def _note(self, order: Order, answer: Answered) -> list[tuple[str, int]]:
+        """Write down what a change or a claim did; the (run id, seq) of its entries."""
         world, process = self._world, self._process
-        if isinstance(answer, Refused):
+        if isinstance(order, Asked):
+            assert isinstance(answer, Claimed)
+            return [one for run, seq in answer.runs for one in self._note_leased(run, seq)]
+        change = order
+        if not isinstance(answer, Applied):
             return []
         run = change.after
         if run is not None and run.state == "running" and run.owner == process.engine.owner:
-            self._note_claim(change, answer)
+            self._note_claim(change, answer.run_no)
+        if change.create and run is not None and run.state != "running":
+            world.held[answer.run_no] = (run.id, run.fence)
+        if any(entry.name == "orphaned" for entry in change.entries):
+            self._note_orphan(change)
         run_id = world.held[answer.run_no][0]
         first = answer.seq - len(change.entries) + 1
-        for at, entry in enumerate(change.entries):
-            world.log.written.append(
-                Written(
-                    run_id,
-                    first + at,
-                    entry.key,
-                    entry.state,
-                    entry.fence,
-                    entry.value,
-                    process.name,
-                    world.at,
-                )
-            )
-        return [(run_id, first + at) for at in range(len(change.entries))]
+        return [self._note_entry(run_id, first + at, entry) for at, entry in enumerate(change.entries)]
 
-    def _note_claim(self, change: Change, answer: Applied) -> None:
+    def _note_entry(self, run_id: str, seq: int, entry: Entry) -> tuple[str, int]:
+        self._world.log.written.append(
+            Written(
+                run_id,
+                seq,
+                entry.key,
+                entry.state,
+                entry.fence,
+                entry.value,
+                self._process.name,
+                self._world.at,
+            )
+        )
+        return run_id, seq
+
+    def _note_leased(self, run: Run, seq: int) -> list[tuple[str, int]]:
+        """A run that a Claim got."""
+        self._note_claim(Change(run.no, run.fence - 1, after=run), run.no)
+        (mark,) = self._journal.entries(run.no, after=seq - 1, limit=1)
+        return [self._note_entry(run.id, seq, mark)]
+
+    def _note_orphan(self, change: Change) -> None:
+        world, before = self._world, change.before
+        assert before is not None
+        assert before.owner is not None
+        holder = world.processes[before.owner]
+        # An owner that ended in order has taken its name away before anybody else could see it.
+        proven = (
+            holder is self._process or world.is_proven_dead(before.owner) or self.owner(before.owner) is None
+        )
+        healthy = world.is_healthy(holder) and holder is not self._process
+        if holder.alive and not proven:
+            world.log.counts["stolen leases"] += 1
+        world.held[change.run_no] = (before.id, before.fence + 1)
+        world.log.orphans.append(Orphan(before.id, before.fence + 1, world.wall(), proven, healthy))
+
+    def _note_claim(self, change: Change, run_no: int) -> None:
         world, run, before = self._world, change.after, change.before
         assert run is not None
         assert run.lease_until is not None
@@ -207,7 +259,7 @@ class Line:
         healthy = held and holder is not None and world.is_healthy(holder) and holder is not self._process
         if held and holder is not None and holder.alive and not proven:
             world.log.counts["stolen leases"] += 1
-        world.held[answer.run_no] = (run.id, run.fence)
+        world.held[run_no] = (run.id, run.fence)
         world.log.claims.append(
             Claim(
                 run.id,
@@ -224,17 +276,22 @@ class Line:
 
     def _heard(
         self,
-        changes: Sequence[Change],
-        answers: Sequence[Answer],
+        changes: Sequence[Order],
+        answers: Sequence[Answered],
         rows: list[list[tuple[str, int]]],
         sent_at: float,
     ) -> None:
         for change, answer, seqs in zip(changes, answers, rows, strict=True):
             if isinstance(answer, Refused):
+                assert isinstance(change, Change)
                 if answer.reason == "fence" and change.run_no in self._world.held:
                     self._world.log.counts["refused stale writes"] += 1
                 continue
             self._world.log.heard.update(seqs)
+            if isinstance(change, Asked):
+                if seqs:
+                    self._process.confirmed = max(self._process.confirmed, sent_at)
+                continue
             if change.after is not None and change.after.owner == self._process.engine.owner:
                 self._process.confirmed = max(self._process.confirmed, sent_at)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from onward.api import starting
+from onward.api.queuing import Queuing
 from onward.core import codec
 from onward.core.errors import JournalError, StepCrashed, Stopped
 from onward.core.model import Answer, Change, Refused
 from onward.core.retry import Policy
 from onward.runtime.current import Here
-from onward.runtime.effects import Call, Flow, Join, Keep, Later, Now, Outcome, Reconfirm, Wait
+from onward.runtime.effects import Call, Flow, Join, Keep, Later, Look, Now, Outcome, Reconfirm, Wait
 from onward.runtime.session import Session, Unit
+from onward.runtime.waiting import await_run
 from onward.storage.committer import Ticket
 from simulation.log import Effect, Received
 from simulation.processes import LEASE_S, Code, Killed, Process
@@ -91,11 +94,41 @@ class UserCode:
         yield from self.drive(self.session.sleep(key, lambda now: now + seconds))
         self.world.log.woke.append((self.session.run.id, key, self.world.wall()))
 
+    def start(self, here: Here, name: str, *given: Any) -> Generator[float, None, Any]:
+        """Queue a run from within this one; the same run however often this place is replayed."""
+        session, engine = self.session, self.process.engine
+        key = here.scope.next(f"start {name}")
+        run_id = f"{name}-{session.seed(key).hex()[:12]}"
+        run = Queuing().run(name, run_id, codec.encode([list(given), {}]), now=self.world.wall())
+        run = run._replace(parent=session.run.id)
+        unit = Unit(key, "child", f"start {name}", Policy(), starting.digest_of(run), inside_step=True)
+
+        def queue(place: Here) -> Code:
+            yield self.world.latency()
+            self.world.log.asked.add(run_id)
+            try:
+                return starting.submit(engine, run, Queuing()).id
+            except JournalError as error:
+                raise self._broken(error) from error
+
+        return (yield from self.received(key, session.perform(unit, queue, (), {})))
+
+    def result(self, here: Here, run_id: str) -> Generator[float, None, Any]:
+        """Wait for another run, and take its result."""
+        key = here.scope.next("result")
+        flow = await_run(self.session, key, run_id, None, place="the world")
+        return (yield from self.received(key, _plainly(flow)))
+
+    def begin_body(self) -> None:
+        """The body of a run without steps begins: all of it is one effect."""
+        self.begin_effect("the body", 1, certain=False)
+
     def gather(
         self, here: Here, *branches: Callable[[UserCode, Here], Code]
     ) -> Generator[float, None, list[Any]]:
         """All branches at the same time; the first error by order, once all have come to rest."""
         unit = here.scope.next("gather")
+        fork = self.session.fork(len(branches))
         outcomes: list[Any] = [None] * len(branches)
         open_jobs: list[Any] = []
 
@@ -108,6 +141,7 @@ class UserCode:
                 raise
             except BaseException as error:
                 outcomes[at] = None, error
+            fork.ended()
             open_jobs.pop()
 
         me = self.world.current
@@ -116,6 +150,7 @@ class UserCode:
             self.world.add(run(at), self.process).parent = me
         while open_jobs:
             yield float("inf")
+        fork.join()
         for _, error in outcomes:
             if error is not None:
                 raise error
@@ -203,11 +238,18 @@ class UserCode:
                     case Wait(seconds):
                         yield min(seconds, 5.0)
                         reply = self.session.woken.is_set()
+                    case Look(run_id):
+                        yield world.latency()
+                        reply = self.process.store.run(run_id)
                     case Reconfirm():
                         yield world.latency()
                         reply = engine.reconfirm(self.session)
         except StopIteration as stop:
             return stop.value
+
+    def call(self, fn: Any, args: tuple[Any, ...], here: Here) -> Generator[float, None, Outcome]:
+        """A run's function, called without a flow."""
+        return (yield from self._call(fn, args, {}, here, everything=True))
 
     def _call(
         self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], here: Here, everything: bool
@@ -267,3 +309,24 @@ class UserCode:
 
     def _broken(self, error: JournalError) -> BaseException:
         return self.session.unwind(Stopped(str(error)), cause=error)
+
+
+def _plainly(flow: Flow[Any]) -> Flow[Any]:
+    """A flow whose calls are plain functions, as those of the world are generators."""
+    reply: Any = None
+    try:
+        while True:
+            effect = flow.send(reply)
+            if isinstance(effect, Call):
+                effect = effect._replace(fn=_generator(effect.fn))
+            reply = yield effect
+    except StopIteration as stop:
+        return stop.value
+
+
+def _generator(fn: Callable[..., Any]) -> Callable[..., Code]:
+    def call(place: Here, *args: Any) -> Code:
+        yield 0.0
+        return fn(*args)
+
+    return call

@@ -89,6 +89,10 @@ class World:
         self.current: Job | None = None
         if self.chance.random() < 0.4:
             self.add(self._operate(), None)
+        self.begin()
+
+    def begin(self) -> None:
+        """The first processes come up."""
         for number in range(3):
             own = [p for at, p in enumerate(self.programs) if at % 3 != number]
             self.boot(f"p{number}", own)
@@ -127,17 +131,24 @@ class World:
     # -- processes ----------------------------------------------------------------------------------
 
     def boot(self, name: str, programs: Sequence[Any]) -> None:
-        process = Process(self, name, programs)
+        process = self.process(name, programs)
         for program in programs:
             self.add(program.calls(process), process, due=self.at + self.chance.uniform(0, 5))
 
+    def process(self, name: str, programs: Sequence[Any]) -> Process:
+        return Process(self, name, programs)
+
     def kill(self, process: Process) -> None:
         """The process is gone at once; another one with the same programs comes up later."""
-        assert process.alive
-        process.alive = False
         self.log.counts["kills"] += 1
         if self.chance.random() < 0.6:
             self.proven.add(process.engine.owner)
+        self.end(process)
+
+    def end(self, process: Process) -> None:
+        """Nothing more of the process happens; another one with the same programs comes up later."""
+        assert process.alive
+        process.alive = False
         self.buried += [job for job in self.jobs if job.process is process]
         self.jobs = [job for job in self.jobs if job.process is not process]
         base, _, life = process.name.partition(".")

@@ -150,6 +150,9 @@ class Doubtful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
+    def cursor(self) -> Any:
+        return self
+
     def execute(self, statement: str, *values: Any) -> Any:
         if statement == _ALONE and self._commits:
             self._connection.execute(statement, *values)
@@ -160,8 +163,10 @@ class Doubtful:
         raise apsw.IOError("the answer was lost")
 
 
-def doubt(store: SqliteStore, *, commits: bool) -> None:
-    store._writer = Doubtful(store._writer, commits=commits)  # type: ignore[assignment]
+def doubt(store: SqliteStore, *, commits: bool, kind: type[Doubtful] = Doubtful) -> None:
+    known = store._straight._last
+    store._write_through(kind(store._writer, commits=commits))  # type: ignore[arg-type]
+    store._straight._last = known
 
 
 def test_a_commit_whose_answer_was_lost_is_acknowledged_if_it_is_on_the_disk(sqlite: SqliteStore) -> None:
@@ -207,7 +212,7 @@ def test_a_commit_after_which_somebody_else_wrote_is_called_unknown(
                 self._connection.execute("UPDATE run SET fence = 9")
                 raise
 
-    sqlite._writer = Overtaken(sqlite._writer, commits=True)  # type: ignore[assignment]
+    doubt(sqlite, commits=True, kind=Overtaken)
     with pytest.raises(OutcomeUnknown):
         record(sqlite, run, entry("a"))
 

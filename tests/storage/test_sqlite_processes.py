@@ -264,19 +264,20 @@ def test_a_forked_child_abandons_its_parents_store_and_opens_its_own(tmp_path: P
 
 _FORK_WHILE_WRITING = """
 import os, sys, threading, time
-from onward.storage.sqlite import transaction
+from onward.storage.sqlite import straight
 from onward.storage.sqlite.store import SqliteStore
 from storage.rows import entry, keys, opened, recorded
 store = SqliteStore(sys.argv[1])
 run = opened(store)
-within, flush = threading.Event(), transaction.Transaction.flush
+within, write = threading.Event(), straight.Straight._write
 
-def slow_flush(self):
-    flush(self)
+def slow_write(self, plan):
+    written = write(self, plan)
     within.set()
     time.sleep(0.5)
+    return written
 
-transaction.Transaction.flush = slow_flush
+straight.Straight._write = slow_write
 entries = [entry(f"k{n}", value='"' + "x" * 3_000 + '"') for n in range(1_500)]
 writer = threading.Thread(target=recorded, args=(store, run, *entries))
 writer.start()

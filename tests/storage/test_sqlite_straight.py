@@ -20,6 +20,13 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
+    def cursor(self) -> Any:
+        return self
+
+    def executemany(self, statement: str, rows: Any) -> Any:
+        self.said.append(f"{statement.split()[0]} many")
+        return self._connection.executemany(statement, rows)
+
     def execute(self, statement: str, *values: Any) -> Any:
         self.said.append(statement.split()[0])
         return self._connection.execute(statement, *values)
@@ -28,7 +35,7 @@ class Watched:
 @pytest.fixture
 def watched(sqlite: SqliteStore) -> Watched:
     watched = Watched(sqlite._writer)
-    sqlite._writer = watched  # type: ignore[assignment]
+    sqlite._write_through(watched)  # type: ignore[arg-type]
     return watched
 
 
@@ -96,14 +103,72 @@ def test_a_value_that_no_journal_can_hold_is_refused_alone(sqlite: SqliteStore) 
     assert record(sqlite, run, entry("b")) == Applied(run.no, 1, None)
 
 
-def test_what_is_more_than_one_entry_takes_the_general_way(sqlite: SqliteStore, watched: Watched) -> None:
+def test_an_item_that_ends_while_the_next_one_begins_is_four_statements(
+    sqlite: SqliteStore, watched: Watched
+) -> None:
+    run = opened(sqlite)
+    record(sqlite, run, begun=(begun("a"),))
+    watched.said.clear()
+    done = Change(run.no, run.fence, (entry("a"),), ended=("a",))
+    answers = sqlite.commit([done, Change(run.no, run.fence, begun=(begun("b"),))])
+    assert answers == [Applied(run.no, 0, None)] * 2
+    assert watched.said == ["BEGIN", "INSERT many", "UPDATE", "COMMIT"]
+    assert [b.key for b in sqlite.begun(run.no)] == ["b"]
+    assert keys(sqlite, run) == [(0, "a")]
+
+
+def test_what_ends_without_a_marker_and_what_begins_are_both_known_afterwards(sqlite: SqliteStore) -> None:
     run = opened(sqlite)
     recorded(sqlite, run, entry("a"))
+    record(sqlite, run, entry("b"), begun=(begun("c"),), ended=("b",))
+    record(sqlite, run, entry("c"), begun=(begun("d"), begun("e")), ended=("c", "f"))
+    assert [b.key for b in sqlite.begun(run.no)] == ["d", "e"]
+
+
+def test_a_unit_that_begins_and_ends_in_one_batch_leaves_only_its_entry(sqlite: SqliteStore) -> None:
+    run = opened(sqlite)
+    recorded(sqlite, run, entry("a"))
+    began = Change(run.no, run.fence, (entry("b"),), begun=(begun("c"),))
+    sqlite.commit([began, Change(run.no, run.fence, (entry("c"),), ended=("c",))])
+    assert sqlite.begun(run.no) == []
+    assert keys(sqlite, run) == [(0, "a"), (1, "b"), (2, "c")]
+
+
+def test_entries_of_many_runs_are_one_transaction_and_nothing_is_read(
+    sqlite: SqliteStore, watched: Watched
+) -> None:
+    runs = [opened(sqlite, f"r{n}") for n in range(3)]
     watched.said.clear()
-    record(sqlite, run, entry("b"), begun=(begun("c"),))
-    assert watched.said[0] == "BEGIN"
-    assert watched.said[-1] == "COMMIT"
-    assert [b.key for b in sqlite.begun(run.no)] == ["c"]
+    answers = sqlite.commit([Change(run.no, run.fence, (entry("a"), entry("b"))) for run in runs])
+    assert answers == [Applied(run.no, 1, None) for run in runs]
+    assert watched.said == ["BEGIN", "INSERT many", "COMMIT"]
+    assert [keys(sqlite, run) for run in runs] == [[(0, "a"), (1, "b")]] * 3
+
+
+def test_of_a_batch_whose_runs_are_not_as_they_were_left_each_change_gets_its_own_answer(
+    sqlite: SqliteStore, other: SqliteStore
+) -> None:
+    lost, asked, kept = (opened(sqlite, name) for name in ("lost", "asked", "kept"))
+    later = lost._replace(fence=lost.fence + 1)
+    assert isinstance(other.commit([Change(lost.no, lost.fence, after=later, before=lost)])[0], Applied)
+    other.request(asked.no, "pause")
+    refused, *answers = sqlite.commit(
+        [Change(run.no, run.fence, (entry("a"),)) for run in (lost, asked, kept)]
+    )
+    assert isinstance(refused, Refused)
+    assert answers == [Applied(asked.no, 0, "pause"), Applied(kept.no, 0, None)]
+    assert [keys(sqlite, run) for run in (lost, asked, kept)] == [[], [(0, "a")], [(0, "a")]]
+
+
+def test_a_beginning_alone_reads_the_guard_because_no_entry_checks_it(
+    sqlite: SqliteStore, other: SqliteStore
+) -> None:
+    run = opened(sqlite)
+    recorded(sqlite, run, entry("a"))
+    later = run._replace(fence=run.fence + 1, leased_seq=0)
+    assert isinstance(other.commit([Change(run.no, run.fence, after=later, before=run)])[0], Applied)
+    assert isinstance(record(sqlite, run, begun=(begun("b"),)), Refused)
+    assert sqlite.begun(run.no) == []
 
 
 def test_a_deleted_run_is_missing(sqlite: SqliteStore) -> None:

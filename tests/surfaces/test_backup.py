@@ -82,7 +82,8 @@ def test_a_damaged_journal_is_not_copied_over_a_good_copy(cli: Cli, journal: Pat
     assert cli("backup", "copy.db").exit_code == 0
     good = (tmp_path / "copy.db").read_bytes()
     with open(journal, "r+b") as file:
-        file.seek(4_096 * 20)
+        # In the middle of what was recorded; a few pages at the beginning belong to tables that are empty.
+        file.seek(journal.stat().st_size // 4_096 // 2 * 4_096)
         file.write(b"\xff" * 4_096 * 3)
     for side in ("-wal", "-shm"):
         Path(f"{journal}{side}").unlink(missing_ok=True)

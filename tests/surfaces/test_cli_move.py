@@ -169,6 +169,16 @@ def test_what_is_being_executed_is_not_moved(app: Programs, other: str) -> None:
     assert app.onward("move", "--to", other).returncode == 0
 
 
+def test_a_run_that_waits_for_more_items_is_executed_before_it_is_moved(app: Programs, other: str) -> None:
+    """Its items are no part of it yet: moved without them, they would be lost."""
+    app.write("@onward.workflow(batch=100, batch_s=3_600)\ndef load(rows):\n    pass\n", "loads.py")
+    app.run(app.write("import loads\nloads.load.start(1)\nloads.load.start(2)\n", "begin.py"))
+    refused = app.onward("move", "--to", other)
+    assert refused.returncode == 2
+    assert "waits for more items" in refused.stderr
+    assert states(os.environ["ONWARD_URL"]).popitem()[1] in ("waiting", "pending")
+
+
 def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal: Path) -> None:
     program = app.write("import app\napp.job.start_many(f'{n}' for n in range(700))", "many.py")
     app.run(program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -37,10 +36,8 @@ def test_a_scrape_by_three_workers_of_which_one_is_killed_repeats_only_what_that
     assert "one more worker asked for nothing" in ended.stdout
 
 
+@pytest.mark.important
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("onward.storage.postgres") is None, reason="there is no PostgreSQL journal yet"
-)
 def test_it_does_so_on_postgresql_when_the_server_dies_too(tmp_path: Path) -> None:
     ended = cluster(tmp_path / "run")
 

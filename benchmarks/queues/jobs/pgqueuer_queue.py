@@ -1,7 +1,7 @@
 """PgQueuer on PostgreSQL: a worker that takes ten jobs at a time.
 
 `tuned`: many jobs in one call, five hundred at a time in uvloop; what a worker held that was silent for four seconds is
-taken by another (thirty by default).
+taken by another, which looks every two (thirty each by default).
 """
 
 import asyncio
@@ -70,7 +70,13 @@ class AsPgQueuer:
             async def hang(job) -> None:
                 await asyncio.to_thread(tasks.hang, int(job.payload))
 
-            options = {"batch_size": 500, "heartbeat_timeout": timedelta(seconds=4)} if command.TUNED else {}
+            options = {}
+            if command.TUNED:
+                options = {
+                    "batch_size": 500,
+                    "dequeue_timeout": timedelta(seconds=2),
+                    "heartbeat_timeout": timedelta(seconds=4),
+                }
             await pgq.run(**options)
 
         run(forever())

@@ -1,5 +1,8 @@
 """Workflows that take many items in one run: each `start` brings one, and the run begins when there are enough."""
 
+# A run of many items is started item by item: `start` takes another argument than the function does.
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable

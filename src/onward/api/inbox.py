@@ -7,7 +7,6 @@ names of the files that come.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import stat
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from onward.core import codec, limits
+from onward.core.blake import blake2b
 from onward.core.errors import UsageError
 
 How = Literal["stat", "hash"]
@@ -109,7 +109,7 @@ def _fixed_part(pattern: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    seal = hashlib.blake2b(digest_size=16)
+    seal = blake2b(digest_size=16)
     with open(path, "rb") as file:
         while data := file.read(_CHUNK_BYTES):
             seal.update(data)

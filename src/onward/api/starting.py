@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +12,7 @@ from onward.api.identity import queued_id, stem_of
 from onward.api.queuing import DEFAULT, Queuing, identity_of
 from onward.core import codec, limits
 from onward.core.decide import acted, added, put_off, queued, submitted, unkeyed
-from onward.core.errors import RunConflict, UsageError
+from onward.core.errors import JournalError, RunConflict, Stopped, UsageError
 from onward.core.model import Applied, Refused, Run
 from onward.core.retry import Policy
 from onward.core.texts import plain
@@ -67,15 +67,18 @@ def started(run: Run, queuing: Queuing, *, has_id: bool, replaces: bool) -> str:
         own = f"{stem_of(run.name)}-{place.session.seed(key).hex()[:16]}"
         run = run._replace(id=own, identity=identity_of(run.name, own, has_own_id=False))
     run = run._replace(parent=place.session.run.id)
-    if place.inside_step:
-        return submit(engine, run, queuing, replaces=replaces).id
-    return _recorded(engine, place, key, run, queuing, replaces=replaces)
 
-
-def _recorded(engine: Engine, place: Here, key: str, run: Run, queuing: Queuing, *, replaces: bool) -> str:
     def queue() -> str:
-        return submit(engine, run, queuing, replaces=replaces).id
+        try:
+            return submit(engine, run, queuing, replaces=replaces).id
+        except JournalError as error:
+            # No outcome of this unit: as everywhere, the run ends here and goes on later.
+            raise place.session.unwind(Stopped(str(error)), cause=error) from error
 
+    return queue() if place.inside_step else _recorded(engine, place, key, run, queue)
+
+
+def _recorded(engine: Engine, place: Here, key: str, run: Run, queue: Callable[[], str]) -> str:
     unit = Unit(key, "child", f"start {run.name}", Policy(), digest_of(run), inside_step=True)
     started_id: str = drive(place.session.perform(unit, queue, (), {}), engine, place.session)
     return started_id

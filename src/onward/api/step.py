@@ -18,6 +18,7 @@ from onward.core.retry import Exceptions, Policy
 from onward.runtime import current
 from onward.runtime.drive import drive, drive_async, perform, perform_async
 from onward.runtime.manner import Manner
+from onward.runtime.outcomes import decoded
 from onward.runtime.session import Session, Unit
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ class Arguments:
 
     def fingerprint(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int = 0) -> bytes:
         """A hash of the arguments by name; those equal to their defaults are left out."""
-        names = self._names
         if not kwargs and not self._defaults:
             return codec.fingerprint(args[skip:])
+        names = self._names
         given = dict(zip(names[skip:], args[skip:], strict=False))
         given.update(kwargs)
         kept = [given[n] for n in names[skip:] if n in given and not self._is_default(n, given[n])]
@@ -151,7 +152,8 @@ class Arguments:
         )
 
 
-_NOTHING = object()
+_NOTHING: Any = object()
+_new = tuple.__new__
 
 
 class Step(Generic[P, R]):
@@ -176,18 +178,19 @@ class Step(Generic[P, R]):
             actual, skip = (self._bound, *args), 1
         if place is None:
             return self.fn(*actual, **kwargs)
-        session = place.session
-        key = place.scope.next(self.name) if self._key is None else place.scope.named(self.name, self._key)
+        session, name = place.session, self.name
+        key = place.scope.next(name) if self._key is None else place.scope.named(name, self._key)
         fingerprint = self._arguments.fingerprint(actual, kwargs, skip)
-        if not self.is_async:
-            entry = session.recalled(key, "step", self.name, fingerprint)
+        if key in session.recorded and not self.is_async:
+            entry = session.recalled(key, "step", name, fingerprint)
             if entry is not None:
-                return session.replay(entry)  # type: ignore[no-any-return]
-        unit = Unit(key, "step", self.name, self.policy, fingerprint)
+                return None if entry[5] is None else decoded(entry)  # type: ignore[return-value]
+        # As Unit(...), which a NamedTuple's constructor would make at twice the cost, see core/model.py.
+        unit = _new(Unit, (key, "step", name, self.policy, fingerprint, False, True))
         if self.manner is not None:
             return self._with_care(session, unit, actual, kwargs)  # type: ignore[no-any-return]
         execute = perform_async if self.is_async else perform
-        return execute(connect.engine(), session, unit, self.fn, actual, kwargs)  # type: ignore[return-value]
+        return execute(connect.engine(), place, unit, self.fn, actual, kwargs)  # type: ignore[return-value]
 
     def _with_care(self, session: Session, unit: Unit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self.manner is not None, "the caller asked"

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from onward.api.elsewhere import Unusable, WorkerDied, named
 from onward.core.errors import UsageError
@@ -80,4 +80,4 @@ def step_executor(given: Any) -> StepExecutor:
         raise UsageError(
             f"executor= takes a concurrent.futures.Executor, or a function that makes one, not {given!r}"
         )
-    return _known.setdefault(given, StepExecutor(given))
+    return _known.setdefault(given, StepExecutor(cast("Given", given)))

@@ -42,7 +42,7 @@ from onward.core.errors import (
 from onward.core.lazily import Lazily
 from onward.core.model import CLOSED, Refused, Run
 from onward.core.retry import Policy
-from onward.runtime import current, observe
+from onward.runtime import current, observe, registry
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
@@ -241,10 +241,11 @@ class Workflow(Generic[P, R]):
         Opens no journal: schedules are defined where workflows are.
         """
         asked = self._queuing
-        if self._id is not None or asked.key is not None or asked.delay_s is not None or asked.at is not None:
+        if any(one is not None for one in (self._id, asked.key, asked.delay_s, asked.at, asked.debounce_s)):
             raise UsageError(
-                f"a schedule gives the runs of `{self.name}` their ids and times, so id=, key=, delay= and at= have no "
-                f"place in its options; nothing was scheduled. What happens while a run goes on is said by overlap="
+                f"a schedule gives the runs of `{self.name}` their ids and times, so id=, key=, delay=, at= and "
+                f"debounce= have no place in its options; nothing was scheduled. What happens while a run goes on is "
+                f"said by overlap="
             )
         if self._bound is not _NOTHING:
             args = (self._bound, *args)
@@ -256,7 +257,9 @@ class Workflow(Generic[P, R]):
                 f"onward.schedule(..., args=[...])"
             ) from None
         payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
-        return asked.run(self.name, None, payload, now=0.0)
+        declared = registry.queue(asked.queue)
+        lane = None if declared is None else declared.lane_of(self.name, args, kwargs)
+        return asked.run(self.name, None, payload, now=0.0, lane=lane)
 
     def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         # Bound by name: `f(1)`, `f(x=1)` and `f()` with the default 1 are the same run.

@@ -49,7 +49,8 @@ class _Walk:
         at = 0
         try:
             for at, item in enumerate(value):
-                if type(item) not in _AS_IS:
+                kind = type(item)
+                if kind not in _AS_IS and not (kind is int and INT_MIN <= item <= INT_MAX):
                     part = self.tree(item, depth)
                     if part is not item:
                         made = list(value) if made is value else made
@@ -65,7 +66,8 @@ class _Walk:
                 if type(key) is not str or key == TAG:
                     made = {}
                     break
-                if type(item) not in _AS_IS:
+                kind = type(item)
+                if kind not in _AS_IS and not (kind is int and INT_MIN <= item <= INT_MAX):
                     part = self.tree(item, depth)
                     if part is not item:
                         made = value.copy() if made is value else made

@@ -12,7 +12,19 @@ from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from onward.core import codec, limits
 from onward.core.keys import SEPARATOR, WHOLE
-from onward.core.model import ENDED, Begun, Change, Entry, EntryKind, Progress, Run, RunState
+from onward.core.model import (
+    ENDED,
+    Begun,
+    Change,
+    Entry,
+    EntryKind,
+    Progress,
+    Run,
+    RunState,
+    made,
+    starts,
+    with_entry,
+)
 
 Event = Literal[
     "claimed",
@@ -146,7 +158,7 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Ended():
             return _ended(run, fact, now)
         case Started(begun):
-            return Change(run.no, run.fence, (), (begun,))
+            return starts(run, begun)
         case Taken(key, kind, name, value):
             crc = codec.checksum(value)
             return Change(
@@ -177,12 +189,31 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
 
 
 def _ended(run: Run, fact: Ended, now: float) -> Change:
-    # Once for every step and item: a pattern with captures would cost three times as much as unpacking.
+    # Once for every item: a pattern with captures would cost three times as much as unpacking.
     key, kind, name, ok, value, fingerprint, attempt, begun_at, marked = fact
     crc = None if value is None else codec.checksum(value)
-    state: Literal["done", "failed"] = "done" if ok else "failed"
-    entry = Entry(key, kind, state, name, fingerprint, value, crc, attempt, run.fence, begun_at, now)
-    return Change(run.no, run.fence, (entry,), (), (key,) if marked else ())
+    entry = made((
+        key, kind, "done" if ok else "failed", name, fingerprint, value, crc, attempt, run.fence, begun_at, now, -1,
+    ))  # fmt: skip
+    return with_entry(run, entry, (key,) if marked else ())
+
+
+def succeeded(
+    run: Run,
+    key: str,
+    kind: EntryKind,
+    name: str,
+    value: str | None,
+    fingerprint: bytes | None,
+    begun_at: float,
+    *,
+    now: float,
+    marked: bool,
+) -> Change:
+    """What `decide` says of a unit that has `Ended` well at its first attempt: the commonest fact by far."""
+    crc = None if value is None else codec.checksum(value)
+    entry = made((key, kind, "done", name, fingerprint, value, crc, 1, run.fence, begun_at, now, -1))
+    return with_entry(run, entry, (key,) if marked else ())
 
 
 def _beaten(run: Run, begun: Begun, number: int, details: str, now: float) -> Change:
@@ -392,7 +423,7 @@ def blamed_for(run: Run, past: Past) -> Blame:
         stalls = before + 1
     else:
         # A run whose worker has died begins only after that is durable: without a trace of it, it had not begun again.
-        stalls = max(before, int(not past.progressed))
+        stalls = max(before, 1)
     return Blame(in_flight, begun, stalls)
 
 
@@ -441,7 +472,8 @@ def acted(
 ) -> Change | None:
     """A person's act on a run that nobody holds (a holder is asked by a request instead); None if it cannot be.
 
-    Raises the fence, so that a holder that was thought dead records nothing more.
+    Raises the fence, so that a holder that was thought dead records nothing more. Where nobody ever held the run it
+    stays 0: its first claim is still ahead, and counts as such.
     """
     state = transition(run.state, event)
     if state is None:
@@ -450,7 +482,7 @@ def acted(
         state = "waiting"  # its time has not come: it was paused before it, or asleep
     after = run._replace(
         state=state,
-        fence=run.fence + 1,
+        fence=run.fence + (run.fence > 0),
         wake_at=run.wake_at if state in ("paused", "waiting") else None,
         owner=None,
         lease_until=None,

@@ -36,7 +36,8 @@ class Scope:
 
     def next(self, name: str) -> str:
         """`name#1` for the first call of that name in this scope, then `name#2`, ..."""
-        count = self._counts[name] = self._counts.get(name, 0) + 1
+        counts = self._counts
+        counts[name] = count = counts.get(name, 0) + 1
         return f"{self.prefix}{name}#{count}"
 
     def named(self, name: str, key: str) -> str:

@@ -5,7 +5,7 @@ Times are seconds since the epoch (UTC, the database's clock); payloads are JSON
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 RunKind = Literal["loop", "map", "workflow"]
 RunState = Literal["pending", "running", "waiting", "paused", "stuck", "done", "failed", "cancelled"]
@@ -173,6 +173,30 @@ class Applied(NamedTuple):
     run_no: int
     seq: int
     request: Request | None
+
+
+# What every step makes is made by these: the constructor of a NamedTuple is written in Python, at twice the cost.
+_new: Final = tuple.__new__
+
+
+def made(fields: tuple[Any, ...]) -> Entry:
+    """The entry with these fields, all of them."""
+    return _new(Entry, fields)
+
+
+def applied(run_no: int, seq: int) -> Applied:
+    """A change that is durable, of a run of which nobody asked anything."""
+    return _new(Applied, (run_no, seq, None))
+
+
+def with_entry(run: Run, entry: Entry, ended: tuple[str, ...]) -> Change:
+    """The change that adds one entry to a leased run; the units `ended` leave the set of begun ones."""
+    return _new(Change, (run.no, run.fence, (entry,), (), ended, None, None, None, False, (), ()))
+
+
+def starts(run: Run, begun: Begun) -> Change:
+    """The change by which a unit begins."""
+    return _new(Change, (run.no, run.fence, (), (begun,), (), None, None, None, False, (), ()))
 
 
 class Refused(NamedTuple):

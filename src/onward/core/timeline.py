@@ -196,7 +196,7 @@ def timeline(
         state,
         leases,
         _gaps(leases, state, now),
-        tuple(_mark(entry) for entry in entries if entry.kind == "mark"),
+        tuple(_mark(entry) for entry in entries if entry.state == "mark"),
         _units(run, entries, begun, state),
         _kept(run, entries, kept),
         since > 0,

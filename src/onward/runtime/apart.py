@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from onward.core import codec
 from onward.core.errors import UsageError
-from onward.core.keys import SEPARATOR, Scope
 from onward.core.lazily import Lazily
 from onward.core.model import Change, Entry, Progress, Run
 from onward.runtime import beats, observe, wire
@@ -140,10 +139,7 @@ class Away(Here):
         session = AwaySession(run, last_seq=-1, safe_until=0.0, clock=time.monotonic)
         if order.beat is not None:
             session.beats[order.key] = _beat(order.key, order.beat)
-        depth = order.key.count(SEPARATOR) + 1
-        super().__init__(
-            session, Scope(order.key + SEPARATOR, depth), order.key, attempt=order.attempt, inside_step=True
-        )
+        super().__init__(session, order.key, order.attempt, inside_step=True)
 
     # Every durable call asks first which thread may call it here.
     @property

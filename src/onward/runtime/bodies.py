@@ -7,24 +7,18 @@ not depend on how they were batched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from onward.core import codec
+from onward.core.blake import blake2b
 from onward.core.decide import Ended, Started, decide
 from onward.core.errors import StepCrashed
 from onward.core.keys import SEPARATOR
-from onward.core.lazily import Lazily
 from onward.core.model import Begun, Change, Refused
 from onward.runtime.current import Here
 from onward.runtime.effects import Flow, Keep, Later, Now, Outcome
 from onward.runtime.items import Items
 from onward.runtime.session import Unit
-
-if TYPE_CHECKING:
-    import hashlib
-else:
-    hashlib = Lazily("hashlib")
-
 
 _BATCH = "batch-"
 
@@ -42,7 +36,7 @@ def batch_scope(prefix: str, keys: Sequence[str]) -> str:
     """The scope of a batch's body: the same whenever the same items come together."""
     if len(keys) == 1:
         return keys[0]
-    seal = hashlib.blake2b("\0".join(keys).encode("utf-8", "surrogatepass"), digest_size=8)
+    seal = blake2b("\0".join(keys).encode("utf-8", "surrogatepass"), digest_size=8)
     return f"{prefix}{_BATCH}{seal.hexdigest()}"
 
 

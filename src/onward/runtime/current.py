@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from onward.core.errors import WrongThread
-from onward.core.keys import Scope
+from onward.core.keys import SEPARATOR, Scope
 from onward.core.lazily import Lazily
 
 if TYPE_CHECKING:
@@ -29,24 +29,53 @@ if TYPE_CHECKING:
 class Here:
     """One place in a run: the scope that names calls made in it, and who may make them."""
 
-    __slots__ = ("attempt", "inside_step", "key", "process", "rows", "scope", "session", "task", "thread")
+    __slots__ = ("_scope", "attempt", "inside_step", "key", "process", "rows", "session", "task", "thread")
 
     def __init__(
-        self, session: Session, scope: Scope, key: str, *, attempt: int = 1, inside_step: bool = False
+        self,
+        session: Session,
+        key: str,
+        attempt: int = 1,
+        inside_step: bool = False,  # noqa: FBT001, FBT002  (made for every step: keywords would cost as much again)
+        thread: int = 0,  # these three are set by the driver, when the code begins
+        task: Any = None,
+        process: int = 0,
     ) -> None:
-        self.session, self.scope, self.key = session, scope, key
-        self.attempt, self.inside_step = attempt, inside_step
-        self.thread = 0  # set by the driver, when the code begins
-        self.task: Any = None
-        self.process = 0
+        self.session = session
+        self.key = key
+        self.attempt = attempt
+        self.inside_step = inside_step
+        self.thread = thread
+        self.task = task
+        self.process = process
         # What the body of a loop's item has written to sinks so far; None where rows have no item to go with.
         self.rows: dict[Any, list[str]] | None = None
+        self._scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Names what is called here. Made when it is first asked for: most steps call nothing durable."""
+        scope = self._scope
+        if scope is None:
+            key = self.key
+            self._scope = scope = Scope(key + SEPARATOR, key.count(SEPARATOR) + 1) if key else Scope()
+        return scope
+
+    @scope.setter
+    def scope(self, scope: Scope) -> None:
+        self._scope = scope
 
     def own(self) -> None:
         """The calling thread and task are the ones that may call steps here."""
-        self.thread, self.task, self.process = threading.get_ident(), running_task(), _process
+        self.thread, self.task, self.process = _get_ident(), running_task(), _process
+
+    def within(self, key: str, inside_step: bool) -> Here:  # noqa: FBT001
+        """The place inside of a unit that the thread and task which stand here execute at once."""
+        return Here(self.session, key, 1, inside_step, self.thread, self.task, self.process)
 
 
+_get_ident = threading.get_ident
+_modules = sys.modules
 _process = os.getpid()  # kept here, so that no step asks the system
 _here: ContextVar[Here | None] = ContextVar("onward_here", default=None)
 # Sessions that execute user code in this process, with the threads that existed when each began.
@@ -63,7 +92,7 @@ def here(*, begins_run: bool = False) -> Here | None:
         if _active and not begins_run:
             _refuse_stray()
         return None
-    if place.thread != threading.get_ident() or place.task is not running_task() or place.process != _process:
+    if place.thread != _get_ident() or place.task is not running_task() or place.process != _process:
         raise WrongThread("a step or other durable call", _stray_name(place), place.session.run.id)
     return place
 
@@ -73,12 +102,8 @@ def peek() -> Here | None:
     return _here.get()
 
 
-def set_here(place: Here | None) -> Any:
-    return _here.set(place)
-
-
-def reset_here(token: Any) -> None:
-    _here.reset(token)
+set_here = _here.set
+reset_here = _here.reset
 
 
 def go_back(place: Here | None) -> None:
@@ -88,7 +113,7 @@ def go_back(place: Here | None) -> None:
 
 def running_task() -> asyncio.Task[Any] | None:
     """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
-    if "asyncio" not in sys.modules or asyncio._get_running_loop() is None:
+    if "asyncio" not in _modules or asyncio._get_running_loop() is None:
         return None
     return asyncio.current_task()
 
@@ -129,7 +154,7 @@ def _pool_threads() -> Any:
 def _stray_name(place: Here) -> str:
     if place.process != _process:
         return f"process {os.getpid()}, a fork of the one that holds the run"
-    if place.thread != threading.get_ident():
+    if place.thread != _get_ident():
         return f"thread {threading.current_thread().name}"
     task = running_task()
     return f"task {task.get_name()}" if task is not None else "outside the task that owns it"

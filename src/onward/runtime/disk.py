@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from onward.core.blake import blake2b
 from onward.core.codec_files import File
 from onward.core.lazily import Lazily
 from onward.storage import host
 
 if TYPE_CHECKING:
     import fcntl
-    import hashlib
     import secrets
 else:
-    fcntl, hashlib, secrets = Lazily("fcntl"), Lazily("hashlib"), Lazily("secrets")
+    fcntl, secrets = Lazily("fcntl"), Lazily("secrets")
 
 TEMPORARY: Final = ".onward-tmp"
 _CHUNK: Final = 1 << 20
@@ -28,7 +28,7 @@ _LONG_NAME: Final = 200
 
 def recorded(fd: int, path: str) -> File:
     """What there is to record of the open file; reads it from its beginning, and leaves its position alone."""
-    digest, size = hashlib.blake2b(digest_size=16), 0
+    digest, size = blake2b(digest_size=16), 0
     while data := os.pread(fd, _CHUNK, size):
         digest.update(data)
         size += len(data)
@@ -112,7 +112,7 @@ class Draft:
     def _begin(self) -> tuple[int, str]:
         folder, name = os.path.split(self._target)
         if len(os.fsencode(name)) > _LONG_NAME:
-            name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+            name = blake2b(os.fsencode(name), digest_size=8).hexdigest()
         # One place for all drafts of a path, so that what a dead process left is taken over, not left for ever; a
         # second writer at the same time, this thread included, gets a place of its own.
         slot = os.path.join(folder, f".{name}{TEMPORARY}")

@@ -32,7 +32,7 @@ _LOOK_S = 1.0
 
 def perform(
     engine: Engine,
-    session: Session,
+    place: Here,
     unit: Unit,
     fn: Callable[..., Any],
     args: tuple[Any, ...],
@@ -42,19 +42,31 @@ def perform(
 
     A first attempt that returns is what nearly all steps are. A flow for it costs as much as its commit.
     """
-    past = session.begin_straight(unit)
-    if past is None:
+    session = place.session
+    if not session.begins_straight(unit):
         return drive(session.perform(unit, fn, args, kwargs), engine, session)
-    outcome = _call(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))
-    change = session.ended_straight(unit, past, outcome)
+    now = engine.store.now
+    outcome = change = None
+    token = set_here(place.within(unit[0], unit[6]))
+    begun_at = now()
+    try:
+        value = fn(*args, **kwargs)
+        ended_at = now()
+    except Exception as error:
+        outcome = _raised(error, begun_at, now())
+    finally:
+        reset_here(token)
+    if outcome is None:
+        change = session.ended_straight(unit, value, begun_at, ended_at)
     if change is None:
-        return drive(session.attempts(unit, past, fn, args, kwargs, outcome), engine, session)
+        outcome = outcome or Outcome(value, None, begun_at, ended_at)
+        return drive(session.attempts(unit, unit.first(), fn, args, kwargs, outcome), engine, session)
     try:
         answers = engine.committer.commit(change)
     except JournalError as error:
         raise _broken(session, error) from error
     session.kept(answers, change)
-    return outcome.value
+    return value
 
 
 def whole(
@@ -66,26 +78,44 @@ def whole(
 
 async def perform_async(
     engine: Engine,
-    session: Session,
+    place: Here,
     unit: Unit,
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """As `perform`, in the running event loop."""
-    past = session.begin_straight(unit)
-    if past is None:
+    session = place.session
+    if not session.begins_straight(unit):
         return await drive_async(session.perform(unit, fn, args, kwargs), engine, session)
-    outcome = await _call_async(engine, Call(fn, args, kwargs, session.place(unit.key, 1, unit.inside_step)))
-    change = session.ended_straight(unit, past, outcome)
+    now = engine.store.now
+    outcome = change = None
+    here = session.place(unit[0], 1, unit[6])
+    here.own()  # perhaps another task than the one that made the call
+    token = set_here(here)
+    begun_at = now()
+    try:
+        value = await fn(*args, **kwargs)
+        ended_at = now()
+    except Exception as error:
+        outcome = Outcome(None, error, begun_at, now())
+    except BaseException as error:
+        _left(engine, here, error)
+        raise
+    finally:
+        reset_here(token)
+    if outcome is None:
+        change = session.ended_straight(unit, value, begun_at, ended_at)
     if change is None:
-        return await drive_async(session.attempts(unit, past, fn, args, kwargs, outcome), engine, session)
+        outcome = outcome or Outcome(value, None, begun_at, ended_at)
+        flow = session.attempts(unit, unit.first(), fn, args, kwargs, outcome)
+        return await drive_async(flow, engine, session)
     try:
         answers = await _commit(engine, (change,))
     except JournalError as error:
         raise _broken(session, error) from error
     session.kept(answers, change)
-    return outcome.value
+    return value
 
 
 def drive(flow: Flow[T], engine: Engine, session: Session) -> T:  # noqa: C901  (one case an effect)
@@ -163,15 +193,19 @@ def _call(engine: Engine, call: Call) -> Outcome:
     try:
         return Outcome(fn(*args, **kwargs), None, begun_at, now())
     except Exception as error:
-        if isinstance(error, StopIteration):
-            blame(error)
-        return Outcome(None, error, begun_at, now())
+        return _raised(error, begun_at, now())
     except BaseException as error:
         if not everything:
             raise
         return Outcome(None, error, begun_at, now())
     finally:
         reset_here(token)
+
+
+def _raised(error: Exception, begun_at: float, ended_at: float) -> Outcome:
+    if isinstance(error, StopIteration):
+        blame(error)
+    return Outcome(None, error, begun_at, ended_at)
 
 
 def _as_it_was(error: RuntimeError) -> BaseException:
@@ -194,17 +228,16 @@ async def _call_async(engine: Engine, call: Call) -> Outcome:
         return Outcome(None, error, begun_at, now())
     except BaseException as error:
         if not everything:
-            if isinstance(error, asyncio.CancelledError):
-                _cut_off(engine, here)
+            _left(engine, here, error)
             raise
         return Outcome(None, error, begun_at, now())
     finally:
         reset_here(token)
 
 
-def _cut_off(engine: Engine, here: Here) -> None:
+def _left(engine: Engine, here: Here, error: BaseException) -> None:
     """A unit was cancelled and the run may go on: a later death of this process is no fault of that unit."""
-    change = here.session.cut_off(here.key)
+    change = here.session.cut_off(here.key) if isinstance(error, asyncio.CancelledError) else None
     if change is not None:
         engine.committer.later(change)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from onward.core.codec_files import File
 from onward.core.model import Change
@@ -52,6 +52,9 @@ class Wait(NamedTuple):
 
 class Now(NamedTuple):
     """The reply is the journal's time."""
+
+
+NOW: Final = Now()
 
 
 class Reconfirm(NamedTuple):

@@ -5,6 +5,7 @@ A forked child starts with none of it: the parent's leases, locks and connection
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -28,9 +29,10 @@ from onward.storage.committer import Committer
 _CLOCK: Final = host.monotonic_clock()
 
 
-def monotonic() -> float:
-    """Seconds that go on while the machine is suspended: a lease does not wait for a laptop's lid to open."""
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+# Seconds that go on while the machine is suspended: a lease does not wait for a laptop's lid to open.
+monotonic: Final[Callable[[], float]] = (
+    time.monotonic if _CLOCK is None else functools.partial(time.clock_gettime, _CLOCK)
+)
 
 
 class Engine(Leases):

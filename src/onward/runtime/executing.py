@@ -58,7 +58,7 @@ def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: flo
         session = worker.adopt(run, last_seq, safe_until)
         if session is not None:
             args, kwargs = _arguments(worker, session, job)
-            if session.begins_straight():
+            if session.is_called_straight():
                 outcome = whole(engine, session, job.fn, args, kwargs)
                 change = session.returned_straight(outcome)
                 if change is not None:

@@ -87,14 +87,14 @@ class Hands:
             loop = self._loop or self._started_loop()
             loop.call_soon_threadsafe(self._spawn, work)
             return
+        number = 0
         with self._lock:
-            is_new = self._idle == 0
-            if is_new:
+            if self._idle == 0:
                 self._threads += 1
                 number = self._threads
             else:
                 self._idle -= 1
-        if is_new:
+        if number:
             threading.Thread(
                 target=self._serve, args=(work,), name=f"onward-worker-{number}", daemon=True
             ).start()

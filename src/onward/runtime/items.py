@@ -10,20 +10,22 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from onward.core import codec, keys, limits
-from onward.core.decide import Died, Ended, Started, decide
+from onward.core.decide import Died, decide, succeeded
 from onward.core.errors import RunConflict, UsageError
-from onward.core.model import Begun, Change, Entry
+from onward.core.model import Begun, Change, Entry, starts
 from onward.core.retry import Policy
 from onward.core.rows import recognised
 from onward.core.texts import Failure, failure_of
 from onward.runtime import observe
 from onward.runtime.current import Here
-from onward.runtime.effects import Flow, Join, Keep, Later, Now, Outcome
+from onward.runtime.effects import NOW, Flow, Join, Keep, Later, Now, Outcome
 from onward.runtime.engine import Engine
 from onward.runtime.losing import lost_before, stop
 from onward.runtime.outcomes import crash_error
 from onward.runtime.passes import Pass, Standing
 from onward.runtime.session import Session, Unit
+
+_new = tuple.__new__  # see core/model.py
 
 # What an item is that equals an earlier one of its pass: work of its own, the same work, a mistake.
 Duplicates = Literal["again", "skip", "error"]
@@ -81,6 +83,7 @@ class Items:
             outcome=recorded if nested else outcome,
             continued=run.fence > 1,
             forgets=not nested,
+            empty=not nested and run.fence == 1 and session.last_seq == run.leased_seq,
         )
 
     # -- recognising --------------------------------------------------------------------------------------
@@ -160,12 +163,12 @@ class Items:
         session.goes_on(key)
         if session.hindered():
             yield from session.check()
-        now: float = yield Now()
-        begun = Begun(*past[:7], session.run.fence, now)
+        now: float = yield NOW
+        begun = _new(Begun, (*past[:7], session.run.fence, now))
         if self.flush_s and not session.careful(past):
             session.start(begun, session.clock())
         else:
-            answers = yield Keep((decide(session.run, Started(begun), now=now),))
+            answers = yield Keep((starts(session.run, begun),))
             # First the item that ended: its entry must not be among the known ones and not among the counted.
             yield from self.join()
             session.applied(answers)
@@ -200,10 +203,9 @@ class Items:
         session = self.session
         if session.unwinding is not None:
             raise session.unwinding
-        now: float = yield Now()
+        now: float = yield NOW
         marked = not self.flush_s or not session.settle_marker(key)
-        fact = Ended(key, "item", self.name, True, value, None, 1, begun_at, marked)
-        change = decide(session.run, fact, now=now)
+        change = succeeded(session.run, key, "item", self.name, value, None, begun_at, now=now, marked=marked)
         if self.flush_s:
             yield from self._buffer_up(key, change, now)
             return

@@ -31,6 +31,30 @@ _GRANTED: Final[dict[Request | None, Literal["cancelled", "paused", "released"]]
 class Lease:
     """One lease of one run, as its holder knows it."""
 
+    # Slots: with as many attributes as this and its heirs have, Python looks each of them up anew every time.
+    __slots__ = (
+        "__weakref__",
+        "_counted",
+        "_counted_at",
+        "asked",
+        "clock",
+        "done",
+        "draining",
+        "given_back",
+        "halting",
+        "last_seq",
+        "lock",
+        "over",
+        "run",
+        "run_stalls",
+        "safe_until",
+        "thread",
+        "total",
+        "unwinding",
+        "withdrawn",
+        "woken",
+    )
+
     def __init__(self, run: Run, *, last_seq: int, safe_until: float, clock: Callable[[], float]) -> None:
         self.run, self.last_seq = run, last_seq
         self.safe_until = safe_until  # by `clock`; after it nothing new starts before the lease is confirmed

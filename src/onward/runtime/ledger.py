@@ -4,21 +4,53 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from onward.core import keys, limits
 from onward.core.codec_files import MARK
 from onward.core.decide import Beaten, decide
 from onward.core.model import Begun, Change, Entry, EntryKind, Run
 from onward.runtime.lease import Lease
+from onward.runtime.suspects import Suspects
 from onward.storage.committer import Ticket
 
 if TYPE_CHECKING:
     from onward.runtime.output import Output
 
 
+class Marked(Protocol):
+    """A unit that has begun: a Begun, or what tells as much of a first attempt."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def kind(self) -> EntryKind: ...
+    @property
+    def name(self) -> str: ...
+
+
 class Ledger(Lease):
     """A lease together with what the run's journal said when it began, and what it has recorded since."""
+
+    __slots__ = (
+        "_ahead",
+        "_gone_on",
+        "_markers",
+        "_scopes",
+        "beats",
+        "beats_ahead",
+        "begun",
+        "deadlines",
+        "given",
+        "newest_files",
+        "once",
+        "output",
+        "peopled",
+        "recorded",
+        "side_by_side",
+        "suspects",
+        "visited",
+    )
 
     def __init__(
         self,
@@ -31,6 +63,7 @@ class Ledger(Lease):
         clock: Callable[[], float],
     ) -> None:
         super().__init__(run, last_seq=last_seq, safe_until=safe_until, clock=clock)
+        self.side_by_side = 0  # maps whose items are being executed
         self.recorded: dict[str, Entry] = {}
         self.begun: dict[str, Begun] = {b.key: b for b in begun}
         self.visited: set[str] | None = None  # keys of recorded outcomes that this lease has come to
@@ -44,7 +77,8 @@ class Ledger(Lease):
         self.beats_ahead: deque[Ticket] = deque()  # heartbeats on their way to the disk
         self.newest_files: tuple[int, dict[str, str]] = (0, {})  # see remake.py
         self.output: Output | None = None  # its sinks, once something is written to one
-        self._markers: dict[str, tuple[Begun, float]] = {}
+        self.suspects: Suspects | None = None  # who take turns, once branches have begun side by side
+        self._markers: dict[str, tuple[Marked, float]] = {}
         self._scopes: dict[str, list[str]] = {}
         self.deadlines: list[float] = []  # of the blocks with a timeout that it is in
         self.given: dict[str, object] = {}  # items in hand: what fails is kept together with its item
@@ -55,34 +89,38 @@ class Ledger(Lease):
     def learn(self, entries: Iterable[Entry]) -> None:
         """Take in what is recorded; later entries of a key stand for earlier ones."""
         recorded = self.recorded
+        plain = self.run.kind == "workflow"
         for entry in entries:
-            if entry.state == "done":
-                if entry.kind == "beat":
-                    self.beats[entry.key.rpartition(keys.SEPARATOR)[0]] = entry
+            # By number and not by name: a run may have recorded thousands of these, and its next call waits for them.
+            key, kind, state = entry[:3]
+            if state == "done":
+                if kind == "beat":
+                    self.beats[key.rpartition(keys.SEPARATOR)[0]] = entry
+                elif plain and keys.SEPARATOR not in key:
+                    recorded[key] = entry
                 else:
                     self.remember(entry)
-            elif entry.state == "failed":
-                if entry.key not in recorded:
+            elif state == "failed":
+                if key not in recorded:
                     self.remember(entry)
-            elif (
-                entry.state == "reopened" and entry.key in recorded and recorded[entry.key].state == "failed"
-            ):
-                del recorded[entry.key]
+            elif state == "reopened" and key in recorded and recorded[key].state == "failed":
+                del recorded[key]
 
     def remember(self, entry: Entry) -> None:
         """A new outcome, once it is durable."""
+        key = entry.key
         if self.run.kind != "workflow":
-            item, inside, _ = entry.key.partition(keys.SEPARATOR)
+            item, inside, _ = key.partition(keys.SEPARATOR)
             if not inside and entry.kind == "item":
                 return  # an item of the loop itself: looked up in the journal, so that a long loop stays small
             if inside:
-                self._scopes.setdefault(item, []).append(entry.key)
-        elif keys.SEPARATOR in entry.key:
-            outer = entry.key
+                self._scopes.setdefault(item, []).append(key)
+        elif keys.SEPARATOR in key:
+            outer = key
             while keys.SEPARATOR in outer:
                 outer = outer.rpartition(keys.SEPARATOR)[0]
                 self.peopled.add(outer)
-        self.recorded[entry.key] = entry
+        self.recorded[key] = entry
 
     def forget_scope(self, key: str) -> None:
         """Drop what was recorded inside an item that has ended, so that a long loop stays small."""
@@ -99,17 +137,17 @@ class Ledger(Lease):
         Most of a replay are such calls: asked here first, each costs half of what a flow for it would.
         """
         entry = self.recorded.get(key)
-        if (
-            entry is None
-            or entry.state != "done"
-            or entry.fingerprint != fingerprint
-            or entry.name != name
-            or entry.kind != kind
-            or (entry.value is not None and MARK in entry.value)  # files, which have to be there still
-        ):
+        if entry is None or entry[1:5] != (kind, "done", name, fingerprint):
             return None
-        if self.visited is not None:
-            self.met(key)
+        value = entry[5]
+        if value is not None and MARK in value:  # files, which have to be there still
+            return None
+        visited = self.visited
+        if visited is not None:
+            if self._ahead:
+                self.met(key)
+            else:
+                visited.add(key)
         return entry
 
     def given_of(self, key: str) -> tuple[object, ...]:
@@ -178,13 +216,14 @@ class Ledger(Lease):
     ) -> None:
         """Pass the markers of units that have run for long to `hand_over`, which must queue them at once."""
         with self.lock:
-            late = [b for b, at in list(self._markers.values()) if now - at >= limits.MARKER_S]
+            late = [b.key for b, at in list(self._markers.values()) if now - at >= limits.MARKER_S]
             taken: list[Begun] = []
-            for begun in late:
-                marker = self._markers.pop(begun.key, None)
+            for key in late:
+                marker = self._markers.pop(key, None)
                 if marker is not None:  # else it has ended in this very moment
+                    begun = _begun(marker[0])
                     written = begun._replace(fence=self.run.fence, begun_at=wall - (now - marker[1]))
-                    self.begun[begun.key] = written
+                    self.begun[key] = written
                     taken.append(written)
             if taken:
                 hand_over(taken)
@@ -206,7 +245,7 @@ class Ledger(Lease):
         """The unit, if this lease has begun it and it has no outcome yet."""
         marker = self._markers.get(key)
         if marker is not None:
-            return marker[0]
+            return _begun(marker[0])
         begun = self.begun.get(key)
         return begun if begun is not None and begun.fence == self.run.fence else None
 
@@ -218,7 +257,7 @@ class Ledger(Lease):
             marker = self._markers.pop(key, None)
             if marker is not None:
                 begun_at = now - (self.clock() - marker[1])
-                self.begun[key] = marker[0]._replace(fence=self.run.fence, begun_at=begun_at)
+                self.begun[key] = _begun(marker[0])._replace(fence=self.run.fence, begun_at=begun_at)
             begun = self.begun.get(key)
             assert begun is not None, "its unit is in flight"
             change = decide(self.run, Beaten(begun, number, text, new=marker is not None), now=now)
@@ -237,4 +276,10 @@ class Ledger(Lease):
     def in_flight(self) -> list[Begun]:
         with self.lock:
             written = [b for b in list(self.begun.values()) if b.fence == self.run.fence]
-            return written + [b._replace(fence=self.run.fence) for b, _ in list(self._markers.values())]
+            marked = [_begun(one) for one, _ in list(self._markers.values())]
+            return written + [b._replace(fence=self.run.fence) for b in marked]
+
+
+def _begun(marked: Marked) -> Begun:
+    """What its marker says; that of a first attempt is made only where somebody asks."""
+    return marked if isinstance(marked, Begun) else Begun(marked.key, marked.kind, marked.name)

@@ -14,23 +14,25 @@ def payload(value: Any, unit: str | None) -> str | None:
     """The text of a result; raises NotRecordable with the path inside the value."""
     if value is None:
         return None
-    where = "the result" if unit is None else f"the result of {unit}"
-    text = codec.encode(value, where=where)
-    if len(text) > limits.PAYLOAD_BYTES:
-        size = f"{len(text) / 1e6:.0f} MB"
-        raise NotRecordable(
-            where, "$", f"{type(value).__qualname__} of {size}", "write it to a file and return its name"
-        )
-    return text
+    try:
+        text = codec.encode(value)
+        if len(text) <= limits.PAYLOAD_BYTES:
+            return text
+        size = f"{type(value).__qualname__} of {len(text) / 1e6:.0f} MB"
+        raise NotRecordable("value", "$", size, "write it to a file and return its name")
+    except NotRecordable as refused:
+        where = "the result" if unit is None else f"the result of {unit}"
+        raise NotRecordable(where, refused.path, refused.type_name, refused.cure) from refused.__cause__
 
 
 def decoded(entry: Entry) -> Any:
-    assert entry.value is not None, "checked by the caller"
-    if entry.checksum != codec.checksum(entry.value):
+    value = entry[5]
+    assert value is not None, "checked by the caller"
+    if entry[6] != codec.checksum(value):
         raise codec.PayloadError(
             f"`{entry.key}` (entry {entry.seq}) does not match its checksum; `onward doctor` shows what is damaged"
         )
-    return codec.decode(entry.value)
+    return codec.decode(value)
 
 
 def recorded_error(entry: Entry) -> BaseException:

@@ -49,6 +49,23 @@ class Bits:
         return bool(chunk[low >> 3] & (1 << (low & 7)))
 
 
+class Traces:
+    """Which keys may have been given out: one bit for each, in a fixed megabyte. Wrong only by saying yes too often."""
+
+    _MASK = (1 << 23) - 1
+
+    def __init__(self) -> None:
+        self._bits = bytearray((self._MASK + 1) >> 3)
+
+    def add(self, key: str) -> None:
+        at = hash(key) & self._MASK
+        self._bits[at >> 3] |= 1 << (at & 7)
+
+    def __contains__(self, key: str) -> bool:
+        at = hash(key) & self._MASK
+        return bool(self._bits[at >> 3] & (1 << (at & 7)))
+
+
 # repeat: an equal item was met in this pass already, and equal items are the same work.
 Standing = Literal["new", "done", "failed", "repeat"]
 
@@ -64,6 +81,7 @@ class Pass:
         outcome: Callable[[str], Entry | None],
         continued: bool,
         forgets: bool = True,
+        empty: bool = False,
     ) -> None:
         self._fence, self._page, self._outcome = fence, page, outcome
         self._met = Bits()  # entries of earlier passes that an item of this pass has claimed
@@ -77,6 +95,8 @@ class Pass:
         self._given: OrderedDict[str, None] = OrderedDict()
         self._repeats: OrderedDict[str, int] = OrderedDict()
         self._read: tuple[str, Entry | None] = ("", None)  # what the journal said last, and of which key
+        # Of a run in which nothing was recorded before this pass: what it has not given out is not in the journal.
+        self._traces = Traces() if empty else None
         self._forgets = forgets  # what this pass has given out can be looked up once it is recorded
         self.recognised = 0
         self.expected = self._peek()
@@ -125,6 +145,8 @@ class Pass:
             self.recognised += 1
             return key, "done"
         self._given[key] = None
+        if self._traces is not None:
+            self._traces.add(key)
         if self._forgets and len(self._given) > limits.REPEATS_REMEMBERED:
             self._given.popitem(last=False)
         return key, "new" if entry is None else "failed"
@@ -157,7 +179,8 @@ class Pass:
     def _is_met(self, key: str) -> bool:
         if key in self._given:
             return True
-        entry = self._outcome(key)
+        is_unknown = self._traces is not None and key not in self._traces
+        entry = None if is_unknown else self._outcome(key)
         self._read = key, entry
         return entry is not None and (entry.fence == self._fence or entry.seq in self._met)
 

@@ -84,6 +84,9 @@ class Replay(Session):
             raise outcome.error
         return outcome.value
 
+    def begins_straight(self, unit: Unit) -> bool:
+        return False
+
     def until(self, at: float, key: str) -> Flow[None]:
         """Time that was waited for once is not waited for again."""
         yield from ()

@@ -119,7 +119,7 @@ class Served(Session):
 
     # -- the straight way: a run that nothing is in the way of needs no flow ----------------------------------
 
-    def begins_straight(self) -> bool:
+    def is_called_straight(self) -> bool:
         """Whether its function can be called at once: nothing is to be looked at or written before."""
         return not self.run_stalls and not self.begun and not self.hindered()
 

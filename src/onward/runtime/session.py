@@ -8,13 +8,24 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from onward.core import codec, keys
-from onward.core.decide import Ended, Fact, Raised, Released, Retried, Returned, Started, Taken, decide
+from onward.core.blake import blake2b
+from onward.core.decide import (
+    Ended,
+    Fact,
+    Raised,
+    Released,
+    Retried,
+    Returned,
+    Started,
+    Taken,
+    decide,
+    succeeded,
+)
 from onward.core.errors import Diverged, NotRecordable, StepFailed, Stopped, Unwind
-from onward.core.keys import WHOLE, Scope
-from onward.core.lazily import Lazily
+from onward.core.keys import WHOLE
 from onward.core.model import Answer, Begun, Change, Entry, EntryKind, Progress
 from onward.core.retry import Policy, delay_s
 from onward.runtime.current import Here
@@ -23,11 +34,6 @@ from onward.runtime.ledger import Ledger
 from onward.runtime.outcomes import blame, crash_error, culprits, decoded, payload, recorded_error
 from onward.runtime.remake import holds_files, present
 from onward.runtime.suspects import Suspects
-
-if TYPE_CHECKING:
-    import hashlib
-else:
-    hashlib = Lazily("hashlib")
 
 T = TypeVar("T")
 
@@ -46,6 +52,10 @@ class Unit(NamedTuple):
     certain_start: bool = False  # whether its start marker is durable before it begins
     inside_step: bool = True  # whether its body counts as a step's (in which workflows cannot be called)
 
+    def first(self) -> Begun:
+        """Its first attempt."""
+        return Begun(self.key, self.kind, self.name)
+
 
 class Fork:
     """The branches of one gather, as their session counts them."""
@@ -60,14 +70,12 @@ class Fork:
 class Session(Ledger):
     """What this process knows of a run that it leases, and what it does in it."""
 
-    suspects: Suspects | None = None
-    side_by_side: int = 0  # maps whose items are being executed
+    __slots__ = ()
 
     def place(self, key: str = "", attempt: int = 1, inside_step: bool = False) -> Here:  # noqa: FBT001, FBT002
         if self.visited is not None:
             self.met(key)
-        scope = Scope(key + keys.SEPARATOR, key.count(keys.SEPARATOR) + 1) if key else Scope()
-        return Here(self, scope, key, attempt=attempt, inside_step=inside_step)
+        return Here(self, key, attempt, inside_step)
 
     # -- units of work ------------------------------------------------------------------------------------
 
@@ -173,37 +181,41 @@ class Session(Ledger):
 
     # -- the straight way: a unit that is new, with nothing in the way, needs no flow (see drive.py) -----------
 
-    def begin_straight(self, unit: Unit) -> Begun | None:
-        """Begin a unit's first attempt; None if anything at all is to be looked at first."""
-        key = unit.key
+    def begins_straight(self, unit: Unit) -> bool:
+        """Begin a unit's first attempt; False, and nothing has begun, if anything at all is to be looked at first."""
+        key, _, _, _, _, certain_start, _ = unit
         if (
             key in self.recorded
             or key in self.begun
             or self.run_stalls
-            or unit.certain_start
+            or certain_start
             or self.suspects is not None
             or self.asked is not None
             or self.unwinding is not None
         ):
-            return None
+            return False
         at = self.clock()
         if at >= self.safe_until:
-            return None
+            return False
         if self.visited is not None:
             self.goes_on(key)
-        past = Begun(key, unit.kind, unit.name)
-        self._markers[key] = (past, at)
-        return past
+        self._markers[key] = (unit, at)
+        return True
 
-    def ended_straight(self, unit: Unit, past: Begun, outcome: Outcome) -> Change | None:
-        """The change that records what a first attempt returned; None if it failed or must not be recorded."""
-        if outcome.error is not None or self.unwinding is not None:
+    def ended_straight(self, unit: Unit, value: Any, begun_at: float, ended_at: float) -> Change | None:
+        """The change that records what a first attempt returned; None if it must not, or cannot, be recorded."""
+        if self.unwinding is not None:
             return None
         try:
-            text = payload(outcome.value, unit.name)
+            text = payload(value, None)
         except NotRecordable:
             return None
-        return self.outcome(unit, text, past, outcome, ok=True)
+        key, kind, name, _, fingerprint, _, _ = unit
+        marked = not self.settle_marker(key)
+        change = succeeded(
+            self.run, key, kind, name, text, fingerprint, begun_at, now=ended_at, marked=marked
+        )
+        return change if self.output is None else self.output.with_rows(self.run, change)
 
     def start_certainly(self, past: Begun) -> Flow[None]:
         now: float = yield Now()
@@ -251,8 +263,9 @@ class Session(Ledger):
     def kept(self, answers: Sequence[Answer], change: Change) -> None:
         """Take in that an outcome is durable, or was refused."""
         self.applied(answers)
-        entry = change.entries[0]
-        self.begun.pop(entry.key, None)
+        entry = change[2][0]
+        if self.begun:
+            self.begun.pop(entry.key, None)
         self.run_stalls = 0
         self.remember(entry)
         if self.output is not None:
@@ -311,7 +324,7 @@ class Session(Ledger):
 
     def seed(self, key: str) -> bytes:
         """16 bytes that belong to this place of this run: the same in every replay."""
-        return hashlib.blake2b(f"{self.run.id}\0{key}".encode(), digest_size=16).digest()
+        return blake2b(f"{self.run.id}\0{key}".encode(), digest_size=16).digest()
 
     def uuid4(self, key: str) -> uuid.UUID:
         return uuid.UUID(bytes=self.seed(key), version=4)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from onward.core import limits
 from onward.core.errors import PASSING, JournalError
@@ -35,6 +35,10 @@ _FOLLOWS: Final = 0.1
 
 class Worker:
     """Executes queued runs in this process until it is drained."""
+
+    # How it lets time pass and executes plain runs: what a simulation does in its own way.
+    _sleep = staticmethod(time.sleep)
+    _execute: Any = staticmethod(executing.execute)
 
     def __init__(
         self,
@@ -78,19 +82,7 @@ class Worker:
             self.engine.declare(queue.name, queue.limits_text)
         self._announce("working")
         while not self._draining:
-            version: object = None
-            try:
-                version = self.engine.store.version()
-                if time.monotonic() - self._announced_at > limits.RENEW_S:
-                    self._announce("working")
-                self._take_over()
-                self._scheduler.look(version)
-                got = self._claim()
-            except PASSING as error:
-                observe.log.warning("runs are claimed again soon: %s", error)
-                got = None
-                time.sleep(limits.FULL_RETRY_S)
-            self._settle()
+            version, got = self.turn()
             if at_most is not None and self.executed >= at_most:
                 return
             if got == 0 and burst and not self._held and not self._is_more_soon():
@@ -98,9 +90,26 @@ class Worker:
             if not got:
                 self._await(version)
 
+    def turn(self) -> tuple[object, int | None]:
+        """Look once for what there is to do; what was seen, and how many runs it got: None if it could not ask."""
+        version: object = None
+        got = None
+        try:
+            version = self.engine.store.version()
+            if self.engine.clock() - self._announced_at > limits.RENEW_S:
+                self._announce("working")
+            self._take_over()
+            self._scheduler.look(version)
+            got = self._claim()
+        except PASSING as error:
+            observe.log.warning("runs are claimed again soon: %s", error)
+            self._sleep(limits.FULL_RETRY_S)
+        self._settle()
+        return version, got
+
     def _announce(self, state: Literal["working", "draining"]) -> None:
         """Let people see this worker, what it knows, and that it lives."""
-        self._announced_at = time.monotonic()
+        self._announced_at = self.engine.clock()
         store = self.engine.store
         row = WorkerRow(self.engine.owner, self._names, self._queues, self._concurrency, state, store.now())
         store.announce(row)
@@ -207,7 +216,7 @@ class Worker:
 
     def _take_over(self) -> None:
         """Make what dead workers left ready for whoever has room for it and knows its workflow."""
-        at = time.monotonic()
+        at = self.engine.clock()
         if at - self._looked_at < limits.TAKE_OVER_S:
             return
         self._looked_at = at
@@ -225,7 +234,7 @@ class Worker:
     def _begin(self, run: Run, last_seq: int, safe_until: float) -> None:
         job = registry.get(run.name)
         assert job is not None, "only what is known is claimed"
-        execute = executing.execute_async if job.is_async else executing.execute
+        execute = executing.execute_async if job.is_async else self._execute
         work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
         if run.stalls >= limits.SUSPECT_DEATHS:
             self._suspects.append(work)

@@ -92,6 +92,7 @@ class Committer:
         self._service: threading.Thread | None = None
         self._dozing = False
         self._closing = False
+        self._refusing = False  # whether it is closed or broken
         self._broken: BaseException | None = None
         self._full_since: float | None = None
 
@@ -115,26 +116,32 @@ class Committer:
 
     def _commit(self, changes: Sequence[Order]) -> Sequence[Answered]:
         with Masked():
-            ticket = None
-            lead = False
-            with self._mutex:
-                self._refuse_if_unusable()
-                if self._leading or self._queue or self._later or self._held:
-                    ticket = Ticket(changes)
-                    self._queue.append(ticket)
-                    lead = self._take_lead()
-                else:
-                    self._leading, self._handed = True, False
-            if ticket is None:
-                answers = self._lead_alone(changes)
-                if isinstance(answers, list):
-                    return answers
-                ticket = answers
-            elif lead:
-                self._lead()
+            mutex = self._mutex
+            mutex.acquire()  # `with` takes twice as long; nothing below raises, and signals are held back
+            alone = not (self._leading or self._queue or self._later or self._held or self._refusing)
+            if alone:
+                self._leading = True
+                self._handed = False
+            mutex.release()
+            answers = self._lead_alone(changes) if alone else self._join(changes)
+        return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
+
+    @staticmethod
+    def _awaited(ticket: Ticket) -> list[Answer]:
         if not ticket.settled:
             ticket.wait()
         return ticket.result()
+
+    def _join(self, changes: Sequence[Order]) -> Ticket:
+        """Queue the changes, and commit all that is queued if nobody else does."""
+        ticket = Ticket(changes)
+        with self._mutex:
+            self._refuse_if_unusable()
+            self._queue.append(ticket)
+            lead = self._take_lead()
+        if lead:
+            self._lead()
+        return ticket
 
     def submit(
         self, changes: Sequence[Change], loop: asyncio.AbstractEventLoop, notify: Callable[[Ticket], None]
@@ -187,9 +194,7 @@ class Committer:
                     self._later.clear()
             if lead:
                 self._lead()
-        if not ticket.settled:
-            ticket.wait()
-        return ticket.result()
+        return self._awaited(ticket)
 
     def flush(self) -> None:
         """Block until everything queued so far is settled."""
@@ -205,7 +210,7 @@ class Committer:
             self.flush()
         finally:
             with self._mutex:
-                self._closing = True
+                self._closing = self._refusing = True
                 self._bell.notify_all()
                 service = self._service
             if service is not None and service is not threading.current_thread():
@@ -240,7 +245,16 @@ class Committer:
             self._fail([ticket], failure)
             return ticket
         finally:
-            self._step_down()
+            # Who appends to the queue looks for a leader afterwards, both under the mutex: either sees the other.
+            self._leading = False
+            if self._queue or self._held:
+                self._lead_on()
+
+    def _lead_on(self) -> None:
+        """Leadership was given up, and more has come meanwhile: somebody must commit it."""
+        with self._mutex:
+            if (self._queue or self._held) and self._take_lead():
+                self._hand_over()
 
     def _step_down(self) -> None:
         with self._mutex:
@@ -280,9 +294,8 @@ class Committer:
             if self._hold(batch, failure):
                 return
         elif isinstance(failure, JournalBroken) or not isinstance(failure, JournalError):
-            self._broken = (
-                failure  # a broken disk, or a fault of ours: whatever it is, every waiter hears of it
-            )
+            # A broken disk, or a fault of ours: whatever it is, every waiter hears of it.
+            self._broken, self._refusing = failure, True
         self._answer(batch, [], failure)
 
     def _answer(self, batch: list[Ticket], answers: list[Answered], error: BaseException | None) -> None:

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 # Those that people, supervisors and batch systems send, and alarms that time-out helpers turn into exceptions.
 _SIGNALS = tuple(
@@ -33,6 +33,7 @@ _get, _set = _raw.getsignal, _raw.signal
 
 _get_ident = threading.get_ident
 _main = threading.main_thread().ident
+_outermost: Masked | None = None  # that of the main thread
 
 
 class Patient:
@@ -42,10 +43,10 @@ class Patient:
         self._handler = handler
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if Masked.outermost is None:
+        if _outermost is None:
             self._handler(number, frame)
         else:
-            Masked.outermost.note(number, frame)
+            _outermost.note(number, frame)
 
 
 class Masked:
@@ -53,24 +54,22 @@ class Masked:
 
     __slots__ = ("_came", "_replaced")
 
-    outermost: ClassVar[Masked | None] = None  # that of the main thread
-
     def __init__(self) -> None:
         self._came: list[tuple[int, FrameType | None]] = []
         self._replaced: list[tuple[int, Any]] = []
 
     def __enter__(self) -> None:
+        global _outermost
         if _get_ident() != _main:
             return
-        if Masked.outermost is None:
-            Masked.outermost = self
+        if _outermost is None:
+            _outermost = self
         try:
-            for number in _replaceable():
-                handler = _get(number)
-                if handler.__class__ is not int and handler is not None:
-                    # Noted first: a signal that strikes between the two lines finds its own handler still in place.
-                    self._replaced.append((number, handler))
-                    _set(number, self.note)
+            handlers = tuple(map(_get, _SIGNALS))
+            for number in _numbers if handlers == _seen else _replaceable(handlers):
+                # Noted first: a signal that strikes between the two lines finds its own handler still in place.
+                self._replaced.append((number, _get(number)))
+                _set(number, self.note)
         except BaseException:  # raised by a handler that was not replaced yet
             self._restore()
             raise
@@ -82,28 +81,36 @@ class Masked:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._replaced or Masked.outermost is self:
+        if self._replaced or _outermost is self:
             self._restore()
 
     def _restore(self) -> None:
         """Put every handler back, then let those run whose signals came; raises what the first of them raised."""
+        global _outermost
         raised: BaseException | None = None
-        while self._replaced or self._came or Masked.outermost is self:
+        while True:
             try:
-                while self._replaced:
-                    number, handler = self._replaced[-1]
+                for number, handler in self._replaced:
                     _set(number, handler)
-                    self._replaced.pop()
-                if Masked.outermost is self:
-                    Masked.outermost = None
+                self._replaced.clear()
+                if _outermost is self:
+                    _outermost = None
                 while self._came:
                     # Called, not raised anew: an event loop was woken when the signal came, and would hear it twice.
-                    number, frame = self._came.pop(0)
-                    _get(number)(number, frame)
+                    _call(*self._came.pop(0))
+                break
             except BaseException as interruption:  # the rest must be put back all the same
                 raised = raised or interruption
         if raised is not None:
             raise raised
+
+
+def _call(number: int, frame: FrameType | None) -> None:
+    handler = _get(number)
+    if callable(handler):
+        handler(number, frame)
+    else:  # changed by another handler on the way: then it is for the system to act
+        signal.raise_signal(number)
 
 
 # All handlers as they were seen last, and the numbers of those that have to be replaced. Handlers change so seldom
@@ -112,25 +119,24 @@ _seen: tuple[Any, ...] = ()
 _numbers: tuple[int, ...] = ()
 
 
-def _replaceable() -> tuple[int, ...]:
+def _replaceable(handlers: tuple[Any, ...]) -> tuple[int, ...]:
     """The signals whose handlers are written in Python and know nothing of the mask."""
     global _seen, _numbers
-    handlers = tuple(map(_get, _SIGNALS))
-    if handlers != _seen:
-        _numbers = tuple(
-            number
-            for number, handler in zip(_SIGNALS, handlers, strict=True)
-            # Else the default action, or none that Python knows of.
-            if handler.__class__ is not int and handler is not None and handler.__class__ is not Patient
-        )
-        _seen = handlers
+    _seen = ()  # interrupted below, neither is taken for the other's
+    _numbers = tuple(
+        number
+        for number, handler in zip(_SIGNALS, handlers, strict=True)
+        # Else the default action, or none that Python knows of.
+        if callable(handler) and handler.__class__ is not int and handler.__class__ is not Patient
+    )
+    _seen = handlers
     return _numbers
 
 
 def _forget_in_child() -> None:
-    global _main
+    global _main, _outermost
     _main = threading.get_ident()  # the thread that forked is the child's main one
-    Masked.outermost = None
+    _outermost = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -44,6 +44,12 @@ SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM run WHERE no 
 INSERT OR REPLACE INTO begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: follow_begun
+-- The unit of ?11 and ?12 has ended, and another one of its run begins.
+UPDATE begun SET run = ?1, key = ?2, kind = ?3, name = ?4, attempt = ?5, crashes = ?6, suspect = ?7, due_at = ?8,
+    fence = ?9, begun_at = ?10
+WHERE run = ?11 AND key = ?12
+
 -- name: end_begun
 DELETE FROM begun WHERE run = ? AND key = ?
 

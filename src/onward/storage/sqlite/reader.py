@@ -13,7 +13,7 @@ import apsw
 
 from onward.core.errors import JournalError
 from onward.core.flow import Settings
-from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
+from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow, made
 from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
 from onward.storage.calendar import schedule_of
@@ -95,7 +95,7 @@ class Reader:
     # -- entries --------------------------------------------------------------------------------------
 
     def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
-        return [Entry._make(row) for row in self._rows("entries", run_no, after, limit)]
+        return _entries(self._rows("entries", run_no, after, limit))
 
     def last_seq(self, run_no: int) -> int:
         last: int = self._rows("last_seq", run_no)[0][0]
@@ -108,18 +108,17 @@ class Reader:
 
     def outcome(self, run_no: int, key: str) -> Entry | None:
         latest: Entry | None = None
-        for row in self._rows("outcome", run_no, key):
-            entry = Entry._make(row)
+        for entry in _entries(self._rows("outcome", run_no, key)):
             if entry.state == "done":
                 return entry
             latest = entry
         return None if latest is None or latest.state == "reopened" else latest
 
     def scope_entries(self, run_no: int, prefix: str) -> list[Entry]:
-        return [Entry._make(row) for row in self._rows("scope_entries", run_no, prefix, prefix + _LAST)]
+        return _entries(self._rows("scope_entries", run_no, prefix, prefix + _LAST))
 
     def failed_items(self, run_no: int) -> list[Entry]:
-        return [Entry._make(row) for row in self._rows("failed_items", run_no)]
+        return _entries(self._rows("failed_items", run_no))
 
     def count_items(self, run_no: int, after: int) -> int:
         count: int = self._rows("count_items", run_no, after)[0][0]
@@ -237,6 +236,10 @@ class Reader:
             yield from checks.of_entry(*(_text(value) for value in row))
         for run_id, state, owner, lease_until in connection.execute(self._sql["odd_leases"]):
             yield checks.odd_lease(run_id, state, owner, lease_until)
+
+
+def _entries(rows: list[Row]) -> list[Entry]:
+    return [made(row) for row in rows]
 
 
 def settings_of(row: Row) -> Settings:

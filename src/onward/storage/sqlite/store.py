@@ -19,7 +19,7 @@ import apsw
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
-from onward.core.model import Answered, Applied, Order, Owner, Request, WorkerRow
+from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
 from onward.storage import calendar
 from onward.storage.masked import Masked
@@ -31,12 +31,11 @@ from onward.storage.sqlite.connection import Durability, connect, opening, refus
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 from onward.storage.sqlite.reader import Row
+from onward.storage.sqlite.straight import Doubt, Straight, Written
 from onward.storage.sqlite.transaction import (
     UNWRITABLE,
     Batch,
     Clash,
-    Inserted,
-    Straight,
     Transaction,
     one_by_one,
     with_wide,
@@ -68,14 +67,13 @@ class SqliteStore(Upkeep):
         force_sqlite: bool = False,
     ) -> None:
         self._path = Path(os.path.abspath(path))
-        self._clock = clock
+        self.now: Callable[[], float] = clock  # asked twice a step: no method around it
         self._durability: Durability = durability
         self._writing = threading.Lock()
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
         self._doorbell: int | None = None
-        self._looked_at = 0.0
-        self._straight = Straight(_SQL)
+        self._look_at = 0.0
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
         created = files.prepare(self._path, force_network=force_network)
         self._owners = Owners(self._path)
@@ -93,7 +91,7 @@ class SqliteStore(Upkeep):
             if not created:
                 files.refuse_truncated(self._path)
             with opening(self._path):
-                self._writer = connect(self._path, durability=self._durability)
+                self._write_through(connect(self._path, durability=self._durability))
                 migrate(self._writer, self.place)
                 if created:
                     files.lengthen_log(self._path)
@@ -116,9 +114,6 @@ class SqliteStore(Upkeep):
     def doubts(self) -> Sequence[str]:
         return ()
 
-    def now(self) -> float:
-        return self._clock()
-
     # -- writing ------------------------------------------------------------------------------------
 
     def commit(self, changes: Sequence[Order]) -> list[Answered]:
@@ -126,22 +121,21 @@ class SqliteStore(Upkeep):
         with self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
-                self._look()
-                return self._commit(changes)
+                if self._unusable is not None or time.monotonic() >= self._look_at:
+                    self._look()
+                return self._straight.commit(changes) or self._commit(changes)
+            except Doubt as doubt:
+                return self._resolved(doubt.written, doubt.problem)
             except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
                 self._end()
 
     def _commit(self, changes: Sequence[Order]) -> list[Answered]:
-        if len(changes) == 1:
-            row = self._straight.row(changes[0])
-            if row is not None and (answers := self._commit_straight(row)) is not None:
-                return answers
         writer = self._writer
         writer.execute(_SQL["begin"])
         try:
-            transaction = Transaction(writer, _SQL, self._clock)
+            transaction = Transaction(writer, _SQL, self.now)
             transaction.look_ahead(changes)
             answers = transaction.answers(changes)
             transaction.flush()
@@ -149,7 +143,7 @@ class SqliteStore(Upkeep):
         except (Clash, *UNWRITABLE):
             writer.execute(_SQL["rollback"])
             writer.execute(_SQL["begin"])
-            batch = one_by_one(writer, _SQL, changes, self._clock)
+            batch = one_by_one(writer, _SQL, changes, self.now)
         try:
             writer.execute(_SQL["commit"])
         except apsw.BusyError:
@@ -160,17 +154,14 @@ class SqliteStore(Upkeep):
         self._straight.learn(batch.left)
         return batch.answers
 
-    def _commit_straight(self, row: Row) -> list[Answered] | None:
+    def _resolved(self, written: Written, problem: apsw.Error) -> list[Answered]:
+        """The answers to a commit that went straight and of which SQLite said that it failed."""
         try:
-            return [Applied(row[0], row[1], None)] if self._straight.insert(self._writer, row) else None
-        except apsw.BusyError:
-            raise  # nothing was begun
-        except apsw.Error as problem:
-            self._straight.forget()
-            doubtful = Inserted(row)
-            if not self._happened(doubtful, problem):
-                raise
-            return doubtful.answers
+            if self._happened(written, problem):
+                return written.answers
+        except FAILURES as worse:
+            raise self._failed(worse) from worse
+        raise self._failed(problem) from problem
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -180,7 +171,7 @@ class SqliteStore(Upkeep):
         with Masked(), self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
-                self._look(now=True)
+                self._look()
                 self._writer.execute(_SQL["begin"])
                 yield self._writer
                 self._writer.execute(_SQL["commit"])
@@ -219,7 +210,7 @@ class SqliteStore(Upkeep):
 
     def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
         with self._transaction() as writer:
-            transaction = Transaction(writer, _SQL, self._clock)
+            transaction = Transaction(writer, _SQL, self.now)
             applied = calendar.apply(Calendar(writer, _SQL, transaction), moves, self.now())
             transaction.flush()
             return applied
@@ -265,13 +256,10 @@ class SqliteStore(Upkeep):
         if self._unusable is not None:
             raise self._unusable
 
-    def _look(self, *, now: bool = False) -> None:
-        """See now and then whether the journal's files are still the same; JournalBroken if they are not."""
+    def _look(self) -> None:
+        """See whether the journal's files are still the same; JournalBroken if they are not."""
         self._refuse_if_unusable()
-        at = time.monotonic()
-        if not now and at - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = at
+        self._look_at = time.monotonic() + _LOOK_S
         if self._files() != self._identity:
             self._unusable = JournalBroken(
                 f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then "
@@ -290,7 +278,7 @@ class SqliteStore(Upkeep):
             self._unusable = error
         return problem if error is None else error
 
-    def _happened(self, batch: Batch | Inserted, problem: apsw.Error) -> bool:
+    def _happened(self, batch: Batch | Written, problem: apsw.Error) -> bool:
         """Whether a COMMIT that raised an error is on the disk all the same.
 
         True only if it is there for a new connection and then survives a checkpoint, which copies and syncs it anew:
@@ -316,9 +304,12 @@ class SqliteStore(Upkeep):
 
     def _renew_writer(self) -> None:
         """Replace the writing connection, whose state is in doubt."""
-        fresh = connect(self._path, durability=self._durability)
-        doubtful, self._writer = self._writer, fresh
+        fresh, doubtful = connect(self._path, durability=self._durability), self._writer
+        self._write_through(fresh)
         doubtful.close(True)
+
+    def _write_through(self, connection: apsw.Connection) -> None:
+        self._writer, self._straight = connection, Straight(connection, _SQL)
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -345,7 +336,7 @@ class SqliteStore(Upkeep):
         with Masked(), self._writing:
             try:
                 self._turn.take(within_s)
-                self._look(now=True)
+                self._look()
                 self._keeper.set_busy_timeout(_RESTART_MS)
                 self._keeper.wal_checkpoint(mode=mode)
             finally:

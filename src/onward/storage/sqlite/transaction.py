@@ -298,58 +298,6 @@ class Transaction:
         self._begun.clear()
 
 
-class Straight:
-    """The straight way for the commonest commit, a change that is one entry: one statement instead of four.
-
-    Knows the number of the last entry of each run that this process has just written to. Whoever else writes to a run
-    raises its fence; a number that is wrong all the same is refused by the primary key. In any doubt the change takes
-    the way of a whole `Transaction`, which reads what is stored.
-    """
-
-    _RUNS: Final = 10_000
-
-    def __init__(self, sql: Mapping[str, str]) -> None:
-        self._insert = sql["add_alone"]
-        self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
-
-    def learn(self, left: Mapping[int, Guard]) -> None:
-        """Take in how a transaction that is durable left its runs."""
-        if len(self._last) > self._RUNS:
-            self._last.clear()
-        for no, guard in left.items():
-            if guard.state == "running":  # nobody writes to the others in a hurry
-                self._last[no] = guard.fence, guard.seq
-
-    def forget(self) -> None:
-        """Something went wrong: what is stored must be read again."""
-        self._last.clear()
-
-    def row(self, change: Order) -> Row | None:
-        """The values of the statement, or None for a change that cannot go straight."""
-        if type(change) is not Change:
-            return None
-        no, fence, entries, begun, ended, after, before, progress, create, beside, _ = change
-        if len(entries) != 1 or begun or ended or create or beside:
-            return None
-        if after is not None or before is not None or progress is not None:
-            return None
-        known = self._last.get(no)
-        if known is None or known[0] != fence:
-            return None
-        return (no, known[1] + 1, *entries[0][:11], fence)
-
-    def insert(self, connection: apsw.Connection, row: Row) -> bool:
-        """Whether the row was inserted, and so committed; if not, nothing was written."""
-        try:
-            connection.execute(self._insert, row)
-        except UNWRITABLE:
-            return False
-        if connection.changes() != 1:
-            return False
-        self._last[row[0]] = row[-1], row[1]
-        return True
-
-
 def one_by_one(
     connection: apsw.Connection, sql: Mapping[str, str], orders: Sequence[Order], now: Callable[[], float]
 ) -> Batch:
@@ -393,21 +341,6 @@ class Batch:
             if row == found:
                 return False
         return None
-
-
-class Inserted:
-    """The same for a commit that went straight."""
-
-    def __init__(self, row: Row) -> None:
-        self._no, self._seq, self._fence = row[0], row[1], row[-1]
-        self.answers: list[Answered] = [Applied(self._no, self._seq, None)]
-
-    def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
-        row = guard_of(self._no)
-        if row is None or row[0] != self._fence:
-            return None
-        last = Guard._make(row).seq
-        return True if last == self._seq else False if last == self._seq - 1 else None
 
 
 def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:

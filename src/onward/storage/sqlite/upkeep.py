@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -37,9 +37,7 @@ class Upkeep(Reader):
     def _transaction(self) -> AbstractContextManager[apsw.Connection]:
         """A write transaction: committed at the end, taken back on any exception."""
 
-    @abstractmethod
-    def now(self) -> float:
-        """The store's clock."""
+    now: Callable[[], float]  # the store's clock
 
     # -- whole runs -----------------------------------------------------------------------------------
 

@@ -1,0 +1,178 @@
+"""The straight way for the commonest commits: outcomes of units, and the beginnings of the next ones.
+
+Knows the number of the last entry of each run that this process has just written to, so that nothing is read before it
+is written: the statement that adds an entry checks the guard itself. Whoever else writes to a run raises its fence; a
+number that is wrong all the same is refused by the primary key. In any doubt the changes take the way of a whole
+`Transaction`, which reads what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import apsw
+
+from onward.core.model import Answered, Begun, Change, Order, applied
+from onward.storage.guards import Guard
+from onward.storage.sqlite.transaction import UNWRITABLE, Row
+
+# What follows the entries, and the units, of a change that is nothing else.
+_NO_UNITS: Final = list(Change(0, 0)[3:])
+_NO_ROW: Final = list(Change(0, 0)[5:])
+_UNKNOWN: Final = (-1, -1)  # no fence is negative
+
+
+class Doubt(Exception):
+    """A commit that went straight, of which SQLite says that it failed: it may be on the disk all the same."""
+
+    def __init__(self, written: Written, problem: apsw.Error) -> None:
+        self.written, self.problem = written, problem
+        super().__init__(str(problem))
+
+
+class Straight:
+    """The straight way on one connection."""
+
+    _RUNS: Final = 10_000
+
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        # One cursor for all statements: making one costs as much as a statement's own work.
+        cursor = connection.cursor()
+        self._execute, self._executemany = cursor.execute, cursor.executemany
+        self._changes, self._total = connection.changes, connection.total_changes
+        self._sql, self._add = sql, sql["add_alone"]
+        self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
+
+    def learn(self, left: Mapping[int, Guard]) -> None:
+        """Take in how a transaction that is durable left its runs."""
+        if len(self._last) > self._RUNS:
+            self._last.clear()
+        for no, guard in left.items():
+            if guard.state == "running":  # nobody writes to the others in a hurry
+                self._last[no] = guard.fence, guard.seq
+
+    def commit(self, changes: Sequence[Order]) -> list[Answered] | None:
+        """The answers, once they are durable; None if nothing was written, because one of them cannot go straight."""
+        if len(changes) != 1:
+            return self._commit_all(changes)
+        order = changes[0]
+        if type(order) is not Change:
+            return None
+        no, fence, entries, *rest = order
+        if rest != _NO_UNITS or len(entries) != 1:
+            return self._commit_all(changes)
+        known, seq = self._last.get(no, _UNKNOWN)
+        if known != fence:
+            return None
+        seq += 1
+        try:
+            # A whole commit in one statement.
+            self._execute(self._add, (no, seq, *entries[0][:11], fence))
+        except apsw.BusyError:
+            raise  # nothing was begun
+        except UNWRITABLE:
+            return None
+        except apsw.Error as problem:
+            raise Doubt(Written([applied(no, seq)], (no, fence, seq - 1, seq)), problem) from problem
+        if self._changes() != 1:
+            return None
+        self._last[no] = fence, seq
+        return [applied(no, seq)]
+
+    # -- many changes, or such that units begin and end with -------------------------------------------------
+
+    def _commit_all(self, changes: Sequence[Order]) -> list[Answered] | None:
+        plan = Plan(self._last)
+        if not all(map(plan.add, changes)):
+            return None
+        self._execute(self._sql["begin"])
+        if not self._write(plan):
+            self._execute(self._sql["rollback"])
+            return None
+        try:
+            self._execute(self._sql["commit"])
+        except apsw.BusyError:
+            raise  # still open, and taken back by our caller
+        except apsw.Error as problem:
+            no, (fence, seq) = next(iter(plan.left.items()))
+            raise Doubt(Written(plan.answers, (no, fence, self._last[no][1], seq)), problem) from problem
+        self._last.update(plan.left)
+        return plan.answers
+
+    def _write(self, plan: Plan) -> bool:
+        before = self._total()
+        try:
+            self._executemany(self._add, plan.rows)
+            if self._total() - before != len(plan.rows):
+                return False  # a lease is lost, or somebody asked something
+            if plan.units:
+                self._write_units(plan.units)
+        except UNWRITABLE:
+            return False
+        return True
+
+    def _write_units(self, units: Mapping[tuple[int, str], Begun | None]) -> None:
+        ended: list[Row] = [at for at, one in units.items() if one is None]
+        begun: list[Row] = [(no, *one) for (no, _), one in units.items() if one is not None]
+        if len(ended) == len(begun) == 1:
+            # One begins where one ends, as in a loop: one statement instead of two.
+            self._execute(self._sql["follow_begun"], (*begun[0], *ended[0]))
+            if self._changes() == 1:
+                return
+        if ended:
+            self._executemany(self._sql["end_begun"], ended)
+        if begun:
+            self._executemany(self._sql["set_begun"], begun)
+
+
+class Plan:
+    """What a batch of changes writes, if their runs are as they were left."""
+
+    def __init__(self, known: Mapping[int, tuple[int, int]]) -> None:
+        self._known = known
+        self.left: dict[int, tuple[int, int]] = {}
+        self.rows: list[Row] = []
+        self.units: dict[tuple[int, str], Begun | None] = {}  # that have begun, or have ended
+        self.answers: list[Answered] = []
+
+    def add(self, change: Order) -> bool:
+        """Whether the change can go straight."""
+        if type(change) is not Change:
+            return False
+        no, fence, entries, begun, ended, *rest = change
+        if rest != _NO_ROW:
+            return False
+        known, seq = self.left.get(no) or self._known.get(no, _UNKNOWN)
+        # Only a statement that adds an entry checks the guard, so there must be one for each run.
+        if known != fence or not (entries or no in self.left):
+            return False
+        for entry in entries:
+            seq += 1
+            self.rows.append((no, seq, *entry[:11], fence))
+        self.left[no] = fence, seq
+        self.answers.append(applied(no, seq))
+        for key in ended:
+            self.units[no, key] = None
+        for one in begun:
+            self.units[no, one.key] = one
+        return True
+
+
+class Written:
+    """What a commit that went straight answers, and by what one can tell afterwards whether it happened.
+
+    `mark`: of one of its runs the number, the fence, the number of the last entry before and after.
+    """
+
+    def __init__(self, answers: list[Answered], mark: tuple[int, int, int, int]) -> None:
+        self.answers, self._mark = answers, mark
+
+    def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
+        """Whether the commit shows in what `guard_of` reads; None if that does not tell."""
+        no, fence, before, after = self._mark
+        row = guard_of(no)
+        if row is None or row[0] != fence:
+            return None
+        last = Guard._make(row).seq
+        return True if last == after else False if last == before else None
