@@ -57,14 +57,14 @@ class QueueView(NamedTuple):
 class Dead(NamedTuple):
     """Which of the failed runs of a queue are meant: those that fit all that is given."""
 
-    name: str | None = None  # of the workflow
+    workflow: str | None = None
     error: str | None = None  # part of the error's class or message, whatever its case
     older_s: float | None = None  # failed so long ago
     tag: str | None = None
 
     def fits(self, run: Run, now: float) -> bool:
         """Whether the run is meant."""
-        if self.name is not None and run.name != self.name:
+        if self.workflow is not None and run.name != self.workflow:
             return False
         if self.older_s is not None and now - run.updated_at < self.older_s:
             return False
@@ -91,18 +91,25 @@ class Queues:
 
     # -- looking ------------------------------------------------------------------------------------
 
-    def list(self, *, exactly: bool = False) -> list[QueueView]:
-        """All queues that ever had a run or were given limits, by name."""
-        return [self._view(settings, exactly=exactly) for settings in self._store.queues()]
-
     def get(self, name: str, *, exactly: bool = False) -> QueueView:
         """One queue. `exactly`: count all of it, however long that takes. Raises QueueNotFound."""
         return self._view(self._settings(name), exactly=exactly)
 
-    def dead(self, name: str, which: Dead = Dead()) -> Iterator[Run]:  # noqa: B008  (a constant)
-        """The runs of a queue that have failed for good, newest first."""
+    def dead(
+        self,
+        name: str,
+        *,
+        workflow: str | None = None,
+        error: str | None = None,
+        older_s: float | None = None,
+        tag: str | None = None,
+    ) -> Iterator[Run]:
+        """The runs of a queue that have failed for good, newest first: those that fit all that is given.
+
+        `error`: part of the error's class or message, whatever its case; `older_s`: they failed so long ago.
+        """
         self._settings(name)
-        return self._dead(name, which)
+        return self._dead(name, Dead(workflow, error, older_s, tag))
 
     def _view(self, settings: Settings, *, exactly: bool) -> QueueView:
         counted = 2**62 if exactly else limits.COUNTED
@@ -167,12 +174,23 @@ class Queues:
         self._store.set_queue(name, chosen=text_of(left))
         return self.get(name)
 
-    def retry(self, name: str, which: Dead = Dead(), *, by: str | None = None) -> int:  # noqa: B008
-        """Make failed runs of a queue ready again: what failed is executed again, the rest is kept; how many it were.
+    def retry(
+        self,
+        name: str,
+        *,
+        workflow: str | None = None,
+        error: str | None = None,
+        older_s: float | None = None,
+        tag: str | None = None,
+        by: str | None = None,
+    ) -> int:
+        """Make failed runs of a queue ready again, those that `dead` gives; how many it were.
 
-        Some in each transaction, so that others write in between; can be interrupted and repeated.
+        What failed is executed again, the rest is kept. Some in each transaction, so that others write in between; can
+        be interrupted and repeated.
         """
-        runs, count = self.dead(name, which), 0
+        runs = self.dead(name, workflow=workflow, error=error, older_s=older_s, tag=tag)
+        count = 0
         while batch := list(islice(runs, limits.RETRY_RUNS)):
             changes = [self._journal.retry_of(run, by=by or actor()) for run in batch]
             answers = self._store.commit(
@@ -197,3 +215,8 @@ class Queues:
             count += sum(isinstance(answer, Applied) for answer in answers)
             before = page[-1].no
         return count
+
+    # Last in the class: after it, `list` in an annotation would mean this method.
+    def list(self, *, exactly: bool = False) -> list[QueueView]:
+        """All queues that ever had a run or were given limits, by name."""
+        return [self._view(settings, exactly=exactly) for settings in self._store.queues()]
