@@ -106,8 +106,8 @@ def _closed_here(journal: Journal, run: Run) -> Run:
         return run
     if not run.direct and run.args is None:
         raise UsageError(
-            f"run {plain(run.id)} of `{plain(run.name)}` waits for more items, and those it has cannot be moved; it was "
-            f"left as it is. Let a worker execute it (onward worker TARGET), then repeat the command."
+            f"run {plain(run.id)} of `{plain(run.name)}` waits for more items, and those it has cannot be moved; it "
+            f"was left as it is. Let a worker execute it (onward worker TARGET), then repeat the command."
         )
     change = carried(run, by=actor(), now=journal.now())
     assert change is not None, "an unfinished run can be cancelled"
