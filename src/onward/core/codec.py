@@ -67,6 +67,7 @@ def decode(text: str) -> Any:
     """The value that `encode` wrote. Raises PayloadError, and nothing else, on any other text."""
     if type(text) is not str:
         raise PayloadError(f"it is not text but {type_name(text)}; the journal was written by something else")
+    value: Any = None
     try:
         try:
             # Straight to what `json.loads` comes to: the texts that onward writes have no space around them.

@@ -46,7 +46,8 @@ def perform(
     if not session.begins_straight(unit):
         return drive(session.perform(unit, fn, args, kwargs), engine, session)
     now = engine.store.now
-    outcome = change = None
+    value = outcome = change = None
+    ended_at = 0.0
     token = set_here(place.within(unit[0], unit[6]))
     begun_at = now()
     try:
@@ -89,7 +90,8 @@ async def perform_async(
     if not session.begins_straight(unit):
         return await drive_async(session.perform(unit, fn, args, kwargs), engine, session)
     now = engine.store.now
-    outcome = change = None
+    value = outcome = change = None
+    ended_at = 0.0
     here = session.place(unit[0], 1, unit[6])
     here.own()  # perhaps another task than the one that made the call
     token = set_here(here)

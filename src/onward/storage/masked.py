@@ -127,7 +127,7 @@ def _replaceable(handlers: tuple[Any, ...]) -> tuple[int, ...]:
         number
         for number, handler in zip(_SIGNALS, handlers, strict=True)
         # Else the default action, or none that Python knows of.
-        if callable(handler) and handler.__class__ is not int and handler.__class__ is not Patient
+        if callable(handler) and type(handler) not in (int, Patient)
     )
     _seen = handlers
     return _numbers
