@@ -156,7 +156,7 @@ class SimulatedWorker(Worker):
         self, code: UserCode, session: Served, job: Any, args: tuple[Any, ...]
     ) -> Generator[float, None, Change | None]:
         body = partial(job.body, code)
-        if not session.begins_straight():
+        if not session.is_called_straight():
             yield from code.drive(session.whole(body, args, {}))
             return None
         outcome = yield from code.call(body, args, session.place())
