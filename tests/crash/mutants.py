@@ -93,8 +93,9 @@ MUTANTS = (
         (
             Edit(
                 _TRANSACTION,
-                "            guard = guards.written(run, seq)\n        elif",
-                f"            guard = guards.written(run, seq)\n            {_SPLIT}\n        elif",
+                '            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))\n',
+                '            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))\n'
+                f"            {_SPLIT}\n",
             ),
         ),
     ),
