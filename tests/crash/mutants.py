@@ -208,13 +208,13 @@ MUTANTS = (
         (
             Edit(
                 _STORE,
-                "    def commit(self, changes: Sequence[Change]) -> list[Answer]:\n"
+                "    def commit(self, changes: Sequence[Order]) -> list[Answered]:\n"
                 "        self._refuse_if_unusable()\n",
-                "    def commit(self, changes: Sequence[Change]) -> list[Answer]:\n"
+                "    def commit(self, changes: Sequence[Order]) -> list[Answered]:\n"
                 "        self._refuse_if_unusable()\n"
                 "        Transaction.early = {\n"
                 "            change.run_no: row\n"
-                "            for change in changes\n"
+                "            for change in changes if hasattr(change, 'run_no')\n"
                 '            for row in self._writer.execute(_SQL["guard"], (change.run_no,))\n'
                 "        }\n",
             ),
@@ -226,8 +226,8 @@ MUTANTS = (
             ),
             Edit(
                 _TRANSACTION,
-                "    def apply(self, change: Change) -> Answer:\n",
-                "    early: dict = {}\n\n    def apply(self, change: Change) -> Answer:\n",
+                "    def apply(self, change: Change) -> Applied | Refused:\n",
+                "    early: dict = {}\n\n    def apply(self, change: Change) -> Applied | Refused:\n",
             ),
         ),
     ),

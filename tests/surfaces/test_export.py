@@ -253,11 +253,11 @@ def test_what_is_no_export_is_refused_with_a_sentence(cli: Cli, tmp_path: Path, 
 
 
 def test_a_newer_format_is_refused_and_told_apart(cli: Cli, exported: Path) -> None:
-    text = exported.read_text().replace('"format":1', '"format":2', 1)
+    text = exported.read_text().replace('"format":2', '"format":3', 1)
     exported.write_text(text)
     result = cli("import", str(exported))
     assert result.exit_code == 2
-    assert "has format 2, this version of onward knows formats up to 1" in result.stderr
+    assert "has format 3, this version of onward knows formats up to 2" in result.stderr
     assert "pip install --upgrade onward" in result.stderr
 
 

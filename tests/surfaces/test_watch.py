@@ -22,6 +22,13 @@ from surfaces.conftest import LOOP, MAP, Cli, Programs
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
+def readable(descriptor: int, within_s: float) -> bool:
+    """Whether there is something to read. By poll: select knows none beyond 1,023, and a long session has them."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    return bool(poll.poll(within_s * 1_000))
+
+
 class Terminal:
     """`onward watch` in a terminal of 140 columns."""
 
@@ -51,7 +58,7 @@ class Terminal:
         until = time.monotonic() + seconds
         while not all(re.search(pattern, ANSI.sub("", self.seen)) for pattern in patterns):
             assert time.monotonic() < until, ANSI.sub("", self.seen)[-2_000:]
-            if select.select([self.master], [], [], 0.1)[0]:
+            if readable(self.master, 0.1):
                 self.seen += os.read(self.master, 65_536).decode(errors="replace")
         return ANSI.sub("", self.seen)
 
@@ -62,9 +69,9 @@ class Terminal:
         until = time.monotonic() + 90
         while self.process.poll() is None:
             assert time.monotonic() < until
-            if select.select([self.master], [], [], 0.05)[0]:
+            if readable(self.master, 0.05):
                 self.seen += os.read(self.master, 65_536).decode(errors="replace")
-        while select.select([self.master], [], [], 0.2)[0]:
+        while readable(self.master, 0.2):
             self.seen += os.read(self.master, 65_536).decode(errors="replace")
         return self.process.returncode
 

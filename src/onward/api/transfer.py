@@ -155,7 +155,7 @@ def _before_closing(journal: Journal, run: Run, upto: int) -> Run | None:
         return None
     single = value.get("single")
     single = single if isinstance(single, str) else run.single
-    return run._replace(state=value["from"], fence=run.fence - 1, single=single)
+    return run._replace(state=value["from"], fence=max(0, run.fence - 1), single=single)
 
 
 def stored_entries(journal: Journal, run: Run, upto: int) -> Iterator[Entry]:

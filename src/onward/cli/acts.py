@@ -53,7 +53,10 @@ def retry(run_id: str, keys: tuple[str, ...], *, as_json: bool) -> None:
 @_run
 @_json
 def pause(run_id: str, *, as_json: bool) -> None:
-    """Stop a run at its next step or item, until `onward resume`; one that is queued does not begin."""
+    """Stop a run at its next step, until it is resumed.
+
+    A loop stops at its next item; a run that is queued does not begin.
+    """
     with Journal.existing() as journal:
         one = journal.pause(run_id)
         how = "is being executed: it stops at its next step or item" if one.asked else "is paused"
@@ -69,7 +72,10 @@ def pause(run_id: str, *, as_json: bool) -> None:
 @_run
 @_json
 def resume(run_id: str, *, as_json: bool) -> None:
-    """Let a paused run go on: a worker takes it again; a loop or a direct call is continued by its own command."""
+    """Let a paused run go on.
+
+    A worker takes it again; a loop or a direct call is continued by its own command.
+    """
     with Journal.existing() as journal:
         one = journal.resume(run_id)
         _report(journal, one, f"{_name(one)} {_goes_on(one)}", as_json=as_json)

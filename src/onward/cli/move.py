@@ -21,7 +21,9 @@ from onward.storage.urls import masked
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 def move(to: str | None, from_: str | None, *, as_json: bool) -> None:
-    """Carry a whole journal to another place: unfinished runs, history, queues.
+    """Carry a whole journal to another place, such as PostgreSQL.
+
+    Unfinished runs, history, queues and schedules.
 
     `onward move --to postgresql://…` when one machine is not enough. Nothing may be executed meanwhile: stop workers
     and scripts first. Afterwards the old place takes no new runs and says where everything is; `--from` brings it back.

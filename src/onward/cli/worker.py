@@ -252,7 +252,7 @@ def _without_processes(words: Sequence[str]) -> Iterator[str]:
 @_queues
 @_concurrency
 def dev(targets: tuple[str, ...], queues: tuple[str, ...], concurrency: int) -> None:
-    """Work while you write: a worker that starts anew whenever a Python file of the project changes.
+    """A worker that starts anew whenever a file of the project changes.
 
     What it executes when a file changes is given back at its next step, and continued with the new code.
     """

@@ -16,7 +16,10 @@ from onward.core.texts import plain
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 def workers(*, as_json: bool) -> None:
-    """List workers: where they are, what they execute, and which queued runs no living worker knows."""
+    """List workers, and what nobody works on.
+
+    Where they are, what they execute, and which queued runs no living worker knows.
+    """
     with Journal.existing() as journal:
         staff = Staff.of(journal)
         now = journal.now()

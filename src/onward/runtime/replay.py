@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from onward.core import codec, keys
 from onward.core.errors import Diverged, Stopped
-from onward.core.model import Applied, Begun, Entry, Run
+from onward.core.model import Applied, Begun, Entry, EntryKind, Run
 from onward.runtime.current import Here
 from onward.runtime.effects import Call, Flow, Outcome
 from onward.runtime.engine import Engine
@@ -60,6 +60,12 @@ class Replay(Session):
         self._end: End | None = None
 
     # -- what is recorded -----------------------------------------------------------------------------
+
+    def recalled(self, key: str, kind: EntryKind, name: str, fingerprint: bytes) -> Entry | None:
+        entry = super().recalled(key, kind, name, fingerprint)
+        if entry is not None:
+            self.met(key)  # which the short way leaves out
+        return entry
 
     def met(self, key: str) -> None:
         super().met(key)

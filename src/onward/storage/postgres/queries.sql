@@ -179,9 +179,10 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
 
 -- name: set_run
 -- Not id, kind, name, identity, direct, created_at, queue, lane and parent: what a run is never changes. A wake-up that
--- came since the run was read is not undone, and a `single` that was given up is not taken again.
+-- came since the run was read is not undone, and a `single` that was given up is not taken again. Nothing wakes
+-- a run that has never begun: its time may be put off.
 UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
-    wake_at = CASE WHEN run.state IN ('waiting', 'paused') AND given.state IN ('waiting', 'paused')
+    wake_at = CASE WHEN run.fence > 0 AND run.state IN ('waiting', 'paused') AND given.state IN ('waiting', 'paused')
         THEN least(run.wake_at, given.wake_at) ELSE given.wake_at END, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
     result = given.result, error = given.error, command = given.command, total = given.total, done = given.done,
     counted_seq = given.counted_seq, args = given.args, updated_at = given.updated_at, priority = given.priority,
