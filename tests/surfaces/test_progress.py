@@ -4,7 +4,6 @@ import io
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from onward.runtime.progress import Progress
 from surfaces.conftest import Programs
+from surfaces.test_watch import readable
 
 
 class Clock:
@@ -181,7 +181,7 @@ def in_terminal(programs: Programs, name: str, term: str = "xterm") -> str:
     seen = b""
     until = time.monotonic() + 90
     while time.monotonic() < until:
-        if select.select([master], [], [], 0.1)[0]:
+        if readable(master, 0.1):
             try:
                 seen += os.read(master, 65_536)
             except OSError:  # the last one has closed it
