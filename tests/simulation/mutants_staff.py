@@ -115,6 +115,6 @@ def mutants() -> list[Mutant]:
         Mutant("key freed too early", (decide_module, "freed", _freed_too_early)),
         Mutant("no limits", (flow, "_left", _no_bound)),
         Mutant("completion before effect", (Served, "whole", _done_first)),
-        Mutant("claims in doubt forgotten", (Leases, "find_lost", _leave_lost)),
+        Mutant("claims in doubt forgotten", (Leases, "_find_lost", _leave_lost)),
         Mutant("no independent renewal", (Engine, "look_after", _only_tend)),
     ]

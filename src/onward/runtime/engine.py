@@ -130,8 +130,6 @@ class Engine(Leases):
         self, ended: Sequence[Change], names: Sequence[str], queues: Sequence[str], limit: int
     ) -> tuple[Claimed, float, list[Answer]]:
         """As `claim_ready`, in the transaction that writes how other runs have ended; with the answers to that."""
-        # Here as well as in the rounds of the keeper: a worker that claims all the time leaves it no moment for it.
-        self.find_lost()
         safe_until = self.safe_until()
         claim = Claim(self.owner, self.lease_s, tuple(names), tuple(queues), limit)
         with self._lock:

@@ -200,7 +200,7 @@ class Leases:
         try:
             for session in sessions:
                 self.tend(session)
-            self.find_lost()
+            self._find_lost()
             self._repay()
             due = self.clock() - renewed >= self.lease_s / 3
             if due:
@@ -253,7 +253,7 @@ class Leases:
 
     # -- giving back late -----------------------------------------------------------------------------------------
 
-    def find_lost(self) -> None:
+    def _find_lost(self) -> None:
         """Runs that were leased by a Claim whose answer was lost: in our name, and nobody here knows of them."""
         claims = self._claims
         if not self._in_doubt or claims != self._answered:
