@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from onward.core import codec, keys
 from onward.core.errors import Diverged, Stopped
-from onward.core.model import Applied, Begun, Entry, EntryKind, Run
+from onward.core.model import Applied, Begun, Entry, Run
 from onward.runtime.current import Here
 from onward.runtime.effects import Call, Flow, Outcome
 from onward.runtime.engine import Engine
@@ -61,11 +61,11 @@ class Replay(Session):
 
     # -- what is recorded -----------------------------------------------------------------------------
 
-    def recalled(self, key: str, kind: EntryKind, name: str, fingerprint: bytes) -> Entry | None:
-        entry = super().recalled(key, kind, name, fingerprint)
-        if entry is not None:
-            self.met(key)  # which the short way leaves out
-        return entry
+    def recalls(self, row: tuple[Any, ...], name: str, fingerprint: bytes) -> bool:
+        recalls = super().recalls(row, name, fingerprint)
+        if recalls:
+            self.met(row[0])  # which the short way leaves out
+        return recalls
 
     def met(self, key: str) -> None:
         super().met(key)
@@ -173,7 +173,7 @@ class ReplayEngine(Engine):
             self._held, last_seq=self.store.last_seq(no), stop_at=self._stop_at, arrived=self._arrived
         )
         session.begun.update((one.key, one) for one in self.store.begun(no))
-        session.learn(self.store.entries(no))
+        session.learn(self.store.recorded(no))
         session.expect()
         self.hold(session)
         return session

@@ -185,7 +185,7 @@ class Session(Ledger):
         """Begin a unit's first attempt; False, and nothing has begun, if anything at all is to be looked at first."""
         key, _, _, _, _, certain_start, _ = unit
         if (
-            key in self.recorded
+            key in self.recorded.rows
             or key in self.begun
             or self.run_stalls
             or certain_start
@@ -227,7 +227,7 @@ class Session(Ledger):
     def replay(self, entry: Entry) -> Any:
         """What was recorded: the value, or the error raised again."""
         if entry.state == "done":
-            return None if entry.value is None else decoded(entry)
+            return decoded(entry)
         error = recorded_error(entry)
         blame(error, entry.key)
         raise error
