@@ -266,14 +266,19 @@ def _flat(value: object) -> str | None:
         return _scalar(value)
     if not 0 < len(value) <= _FEW or TAG in value:
         return None
-    parts = []
+    made = "{"
     for key, item in value.items():
-        text = _scalar(item)
+        # As `_scalar`, whose call would cost as much again.
+        if type(item) is str:
+            text: str | None = encode_basestring(item)
+        elif type(item) is int and INT_MIN <= item <= INT_MAX:
+            text = f"{item}"
+        else:
+            text = _scalar(item)
         if text is None or type(key) is not str:
             return None
-        parts.append(f"{encode_basestring(key)}:{text}")
-    text = f"{{{','.join(parts)}}}"
-    return text if text.isascii() else None
+        made = f"{made}{encode_basestring(key)}:{text},"
+    return f"{made[:-1]}}}" if made.isascii() else None
 
 
 def _scalar(value: object) -> str | None:
