@@ -139,8 +139,8 @@ def fail_everywhere(
     """Let the power fail after a `share` of the changes and after the last, once for each of `policies`.
 
     Scenes without calls of their own acknowledge everything at their end: only there can they lose something. A share
-    `reruns` of the disks is also examined by `onward doctor` and run to its end by `server`: a larger one of those where
-    a file of the program is not synced.
+    `reruns` of the disks is also examined by `onward doctor` and run to its end by `server`: a larger one of those
+    where a file of the program is not synced.
     """
     losses = Losses(f"{story.scene.name}", seed, len(story.ops))
     chance = random.Random(f"{seed}/{story.scene.name}")
