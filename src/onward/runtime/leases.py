@@ -262,7 +262,9 @@ class Leases:
         if self._claims == claims:  # else some of these may have been claimed meanwhile, with an answer
             self._in_doubt = False
             for run in leased:
-                if run.id not in self._owed and not self.holds(run):
+                debt = self._owed.get(run.id)
+                # What we owed may have been given back and leased anew, by the very Claim that is in doubt.
+                if (debt is None or not debt.is_due(run)) and not self.holds(run):
                     self.owe(run)
 
     def _repay(self) -> None:
