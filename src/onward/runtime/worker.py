@@ -151,7 +151,8 @@ class Worker:
             works = [*self._hands.take_back(), *self._suspects]
             self._suspects.clear()
         if works:
-            with suppress(*PASSING):  # then the keeper gives them back
+            # Then the keeper gives them back, or, from a journal that is gone, the process that takes over.
+            with suppress(JournalError):
                 self.engine.give_back([work.run for work in works])
         for work in works:
             self._held.pop(work.run.no, None)
