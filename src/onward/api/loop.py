@@ -29,9 +29,9 @@ from onward.runtime.items import Duplicates, Items, length
 from onward.runtime.session import Session
 
 if TYPE_CHECKING:
-    from onward.api import rounds
+    from onward.api import rehearsal, rounds
 else:
-    rounds = Lazily("onward.api.rounds")
+    rehearsal, rounds = Lazily("onward.api.rehearsal"), Lazily("onward.api.rounds")
 
 T = TypeVar("T")
 
@@ -209,7 +209,11 @@ class Each(Generic[T]):
             if self._numbered:
                 fresh = self._options.fresh
                 want, source = rounds.chosen(connect.engine(), want, self._items_of, source, fresh=fresh)
-            walk = self.entered(self._obtain(want), frame)
+            got = self._obtain(want)
+            if isinstance(got, Session) and got.rehearses:
+                yield from self.rehearsed(got).over(source)
+                return
+            walk = self.entered(got, frame)
         if walk.over:
             return
         walk.expect_promptly(type(source) in PROMPT)
@@ -300,6 +304,10 @@ class Each(Generic[T]):
             walk.leave()
             raise
         return walk
+
+    def rehearsed(self, session: Session) -> rehearsal.Rehearsal:
+        """The pass over a run that is only replayed."""
+        return rehearsal.of_loop(self._items_of(connect.engine(), session), self._options.batch)
 
     def nested(self, place: Here) -> Walk[T]:
         """The walk inside another run."""
