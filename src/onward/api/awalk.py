@@ -25,7 +25,7 @@ T = TypeVar("T")
 class AsyncWalk(Generic[T]):
     """`async for`. An object, not an async generator: a `break` drops it at once, while a generator would linger."""
 
-    def __init__(self, each: Each[T], items: Any, frame: FrameType) -> None:
+    def __init__(self, each: Each[T], items: Any, frame: FrameType | None) -> None:
         self._each, self._frame = each, frame
         self._source: Source[Any] = Source(items)
         self._walk: Walk[T] | None = None
