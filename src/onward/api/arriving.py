@@ -269,9 +269,11 @@ class _Landing:
         self._gathered: list[Imported] = []
         self._changes: list[Change] = []
         self._bytes = 0
+        self._left = "nothing was imported"  # what a conflict found now leaves behind
 
     def land(self, piece: _Piece, at: _At, *, known: bool) -> Iterator[Imported]:
         """Bring a run in, or gather it; those that are durable now."""
+        self._left = "runs of the file that are imported by now stay, and the same command goes on"
         if known:
             yield from self.rest()
             yield Imported(self._journal.store.run(piece.head.run.id) or piece.head.run, Fate.KNOWN)
@@ -315,7 +317,7 @@ class _Landing:
     def _refuse(self, run: Run, answer: object) -> None:
         if not isinstance(answer, Applied):
             detail = getattr(answer, "detail", "")
-            raise RunConflict(run.id, f"run {plain(run.id)} cannot be imported: {detail}")
+            raise RunConflict(run.id, f"run {plain(run.id)} cannot be imported: {detail}; {self._left}")
 
     def _arrival(self, piece: _Piece) -> _Arrival:
         head, journal = piece.head, self._journal
@@ -344,7 +346,7 @@ class _Landing:
             raise RunConflict(
                 run.id,
                 f"`{plain(run.name)}` has an unfinished run {rival.id} here already, so {plain(run.id)} could not be "
-                f"continued; nothing was imported. Finish that one, or set it aside with `onward cancel {rival.id}`.",
+                f"continued; {self._left}. Finish that one, or set it aside with `onward cancel {rival.id}`.",
             )
         return _Plan(add=True)
 
@@ -357,7 +359,7 @@ class _Landing:
         if not self._is_same(here, piece, min(own, head.entries - 1)):
             raise RunConflict(
                 here.id,
-                f"there is another run `{plain(here.id)}` in {journal.place}; nothing was imported. Import into a "
+                f"there is another run `{plain(here.id)}` in {journal.place}; {self._left}. Import into a "
                 f"journal of its own: ONWARD_URL=sqlite:///other.db onward import FILE",
             )
         if closed and (goes_on or head.entries - 1 > own):
