@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import onward
 from crash.programs import world
 
-MENDED, OUTAGE = Path("mended"), Path("outage.log")  # the items that were begun in vain
-
 
 def loop_breaker() -> str:
     """An outage that lasts until the loop has stopped for it. Each exception ends the program, as onward sees it."""
+    mended = onward.cursor("mended", start=False)
     while True:
         try:
-            for item in onward.each(range(5), name="breaker", stop_after=2):
-                if not MENDED.exists():
-                    with OUTAGE.open("a") as file:
-                        file.write(f"\n{item}\n")  # a torn line must not spoil the next one
-                world.effect(fails=not MENDED.exists())
+            for _ in onward.each(range(5), name="breaker", stop_after=2):
+                world.effect(fails=not mended.value)
         except ConnectionError as error:
             sys.excepthook(type(error), error, error.__traceback__)
         except onward.TooManyFailures:
-            MENDED.touch()
+            mended.advance(True)
         else:
-            return "mended" if MENDED.exists() else "never stopped"
+            stopped = mended.value
+            mended.close()
+            return "mended" if stopped else "never stopped"

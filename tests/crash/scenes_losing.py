@@ -11,8 +11,8 @@ from crash.scenes import Scene
 
 def _stopped_in_time(moment: Any, folder: Path) -> Iterator[str]:
     """No third item was begun in the outage, and what it had parked in vain is open again, whatever came between."""
-    begun = {*(folder / "outage.log").read_text().split()}
-    if not {"0"} <= begun <= {"0", "1"}:
+    begun = {line["key"] for line in moment.effects if line["at"] == "failed"}
+    if not {"each/0"} <= begun <= {"each/0", "each/1"}:
         yield f"{sorted(begun)} were begun in the outage"
     parked: set[str] = set()
     for row in moment.rows:
