@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from onward.core import keys, limits
 from onward.core.codec_files import MARK
@@ -32,6 +32,8 @@ class Marked(Protocol):
 
 class Ledger(Lease):
     """A lease together with what the run's journal said when it began, and what it has recorded since."""
+
+    rehearses: ClassVar[bool] = False  # whether it only looks: see `replay`
 
     __slots__ = (
         "_ahead",
