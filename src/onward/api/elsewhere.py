@@ -93,13 +93,17 @@ class Away(Session):
 
 
 class Elsewhere(Here):
-    """The place of an item in a worker. Durable calls ask for its thread, and are refused."""
+    """The place of an item in a worker. Durable calls ask for its task and thread, and are refused."""
 
     __slots__ = ()
 
     def __init__(self, sent: Sent) -> None:
         self.session, self.scope, self.key = Away(sent), Scope(sent.key + SEPARATOR, 1), sent.key
         self.attempt, self.inside_step, self.rows = sent.attempt, True, None
+
+    @property
+    def task(self) -> object:  # type: ignore[override]
+        raise refusal(self.session.run.id)
 
     @property
     def thread(self) -> int:  # type: ignore[override]
