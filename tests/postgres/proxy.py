@@ -98,7 +98,8 @@ class _Pair:
                         continue
                 if self._passes():
                     self._server.sendall(data)
-            self._server.shutdown(socket.SHUT_WR)
+            if self._passes():  # a goodbye vanishes in a black hole like anything else
+                self._server.shutdown(socket.SHUT_WR)
 
     def _strike(self, fault: Fault, data: bytes) -> bool:
         """Do it; whether the request has been dealt with."""
@@ -121,7 +122,9 @@ class _Pair:
                     self._answered.set()
                 elif self._passes():
                     self._client.sendall(data)
-            self._client.shutdown(socket.SHUT_WR)
+            if self._passes():
+                self._client.shutdown(socket.SHUT_WR)
+        self._answered.set()  # or never will be
 
     def _passes(self) -> bool:
         """Wait out a black hole; raises OSError if what vanished stays lost."""

@@ -330,9 +330,9 @@ class Transaction:
     def seen(self, link: Link) -> bool | None:
         """Whether it shows in what is stored, once it is known to be over; None if that does not tell."""
         if self.first_entry is not None:
-            no, seq, key, fence = (self.first_entry[at] for at in (0, 1, 2, 10))
-            if link.ask("there", *columns((ints, ints, texts, ints), [(no, seq, key, fence)])):
-                return True
+            if there := link.ask("there", *columns(rows.ENTRY, [self.first_entry])):
+                return bool(there[0][2])  # if its place is another's, nothing of all this was written
+            no, seq = self.first_entry[:2]
             return False if link.ask("last_seqs", ints([no]))[0][1] < seq else None
         if self.created:
             return dict(link.ask("numbers", texts(list(self.created)))) == self.created

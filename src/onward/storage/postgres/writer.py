@@ -17,7 +17,8 @@ import psycopg
 from onward.core import limits
 from onward.core.errors import JournalBusy, JournalError, OutcomeUnknown
 from onward.core.model import Answered, Order
-from onward.storage.postgres.arrays import columns, ints, texts
+from onward.storage.postgres import rows
+from onward.storage.postgres.arrays import columns
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_passing, is_unwritable, journal_error
 from onward.storage.postgres.link import Link, Step
@@ -142,7 +143,7 @@ class Writer:
         """`sent`: what may have been written already, and if not is written here under the same numbers."""
         transaction = Transaction(link, self._now)
         _, *found = transaction.begin(changes, ("hold", (self._hold,)), *(_there(sent) if sent else ()))
-        if sent is not None and found[0]:
+        if sent is not None and any(same for *_, same in found[0]):
             link.rollback()
             self._straight.went(sent)
             return sent.answers
@@ -227,6 +228,5 @@ class Writer:
 
 
 def _there(plan: Plan) -> list[Step]:
-    """The question which entries of a plan are in the journal."""
-    given = [(row[0], row[1], row[2], row[10]) for row in plan.entries]
-    return [("there", columns((ints, ints, texts, ints), given))]
+    """The question whether the entries of a plan are in the journal."""
+    return [("there", columns(rows.ENTRY, plan.entries))]
