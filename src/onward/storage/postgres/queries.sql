@@ -55,8 +55,8 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_comm
 SELECT extract(epoch FROM clock_timestamp())::double precision
 
 -- name: layout
--- Which layout the schema has; no row if there is no journal in it.
-SELECT value FROM onward.meta WHERE name = 'version'
+-- Which layout the schema has, and which one a program must know at least, if that is another.
+SELECT name, value FROM onward.meta WHERE name IN ('version', 'least')
 -- name: found
 -- Whether there is a journal in the schema $1, whether there is anything of the names of its tables, and whether the
 -- role may make a schema, or tables in it.

@@ -233,7 +233,17 @@ class PostgresStore(Upkeep):
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
         [held] = self._kept(("renew", (owner, until)))
         self._clock.measured(lambda: float(self._kept(("clock", ()))[0][0][0]))
+        self._look_at_layout()
         return held
+
+    def _look_at_layout(self) -> None:
+        """JournalBroken if a newer version has made the journal into one that this version cannot use."""
+        if layout.is_beyond_us(self._kept(("layout", ()))[0]):
+            self._closed = JournalBroken(
+                f"a newer version of onward has changed the journal {self.place} meanwhile, and this one cannot use it "
+                f"any more; nothing more is recorded. Update onward here, then start the program anew."
+            )
+            raise self._closed
 
     def request(self, run_no: int, request: Request | None) -> bool:
         return bool(self._told_of("request", run_no, request))
