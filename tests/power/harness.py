@@ -136,10 +136,11 @@ def fail_everywhere(
     reruns: float = 0.0,
     until_lost: bool = False,
 ) -> Losses:
-    """Let the power fail after a `share` of the changes, once for each of `policies`.
+    """Let the power fail after a `share` of the changes and after the last, once for each of `policies`.
 
-    A share `reruns` of the disks is also examined by `onward doctor` and run to its end by `server`: a larger one of
-    those where a file of the program is not synced.
+    Scenes without calls of their own acknowledge everything at their end: only there can they lose something. A share
+    `reruns` of the disks is also examined by `onward doctor` and run to its end by `server`: a larger one of those
+    where a file of the program is not synced.
     """
     losses = Losses(f"{story.scene.name}", seed, len(story.ops))
     chance = random.Random(f"{seed}/{story.scene.name}")
@@ -147,7 +148,7 @@ def fail_everywhere(
     policies = list(policies)
     for count, op in enumerate(story.ops, 1):
         disk.apply(op)
-        if chance.random() >= share:
+        if chance.random() >= share and count < len(story.ops):
             continue
         for policy in policies:
             losses.failures += 1

@@ -12,7 +12,7 @@ from onward.core.errors import (
     OutcomeUnknown,
     Stopped,
 )
-from onward.core.model import Change
+from onward.core.model import Change, Run
 from onward.runtime.drive import drive
 from onward.runtime.effects import Outcome
 from onward.runtime.engine import Engine
@@ -104,6 +104,25 @@ def test_a_claim_whose_answer_was_lost_is_given_back(engine: Engine, journal: Jo
     keep(engine, clock, seconds=1)
     engine.committer.flush()
     assert row(journal).state == "pending"
+
+
+def test_a_run_leased_by_two_claims_in_a_row_whose_answers_were_lost_is_given_back_twice(
+    engine: Engine, journal: Journal, clock: Clock
+) -> None:
+    """What was owed of the first lease hid the second: a healthy worker held the run until its lease was over."""
+    queued = Run("r-1", "workflow", "job", "workflow:r-1", args="[[],{}]", direct=False)
+    engine.register()
+    journal.commit([Change(0, 0, after=queued, create=True)])
+    for _ in range(2):
+        journal.loses = OutcomeUnknown("no answer")
+        with pytest.raises(OutcomeUnknown):
+            engine.claim_ready(["job"], [], 5)
+        journal.loses = None
+        assert row(journal).state == "running"
+        keep(engine, clock, seconds=0.25)
+        engine.committer.flush()
+        assert row(journal).state == "pending"
+    assert row(journal).fence == 2
 
 
 def test_closing_gives_back_what_could_not_be_given_back_before(

@@ -83,7 +83,8 @@ class StaffedWorld(World):
     def _neglected(self, run: Run) -> str | None:
         if run.state == "running":
             engine = self.processes[run.owner or ""].engine
-            known = engine.holds(run) or run.id in engine._owed
+            debt = engine._owed.get(run.id)
+            known = engine.holds(run) or (debt is not None and debt.is_due(run))
             return None if known else "is leased to a worker that knows nothing of it"
         if run.request is not None and run.state in ("pending", "waiting", "failed"):
             return f"is {run.state} and was asked to {run.request}"

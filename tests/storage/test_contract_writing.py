@@ -319,6 +319,17 @@ def test_a_request_is_answered_to_the_holder_with_its_next_commit(store: Store) 
     assert not store.request(99, "pause")
 
 
+def test_that_a_run_is_to_be_cancelled_is_not_taken_back(store: Store) -> None:
+    """A pause that was asked for after it won: the run went on as soon as somebody resumed it."""
+    run = opened(store)
+    assert store.request(run.no, "pause")
+    assert store.request(run.no, "cancel")
+    assert not store.request(run.no, "pause")
+    assert not store.request(run.no, None)
+    assert store.request(run.no, "cancel")
+    assert store.requests("me") == [(run.no, "cancel")]
+
+
 @pytest.mark.parametrize(
     ("asked", "state", "left"),
     [

@@ -211,6 +211,10 @@ class Journal:
             if run.state not in ("pending", "running", "waiting"):
                 raise UsageError(f"run {run.id} is {run.state}, so it cannot be paused; nothing was changed")
             if self.is_held(run):
+                if run.request == "cancel":
+                    raise UsageError(
+                        f"run {run.id} is being cancelled, so it cannot be paused; nothing was changed"
+                    )
                 if self._store.request(run.no, "pause"):
                     return Acted(run, asked=True)
                 continue

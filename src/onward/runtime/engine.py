@@ -148,12 +148,22 @@ class Engine(Leases):
             with self._lock:
                 self._answered += 1
 
-    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served:
-        """A session on a queued run that this process has leased by a Claim."""
+    def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None:
+        """A session on a queued run that this process has leased by a Claim; None if it has leased it again since.
+
+        Then this lease was lost while the process stood still, and whoever had the run meanwhile has given it back.
+        """
+        earlier = self.sessions.get(run.no)
+        with self._lock:
+            latest = max(one.fence for one in (run, self._ahead.get(run.no), earlier and earlier.run) if one)
+        if run.fence < latest:
+            return None
+        if earlier is not None:
+            earlier.unwind(LeaseLost(run.id, earlier.run.fence))
         session = self._hold(run, last_seq, safe_until)
         assert isinstance(session, Served), "only queued runs are claimed in batches"
         with self._lock:
-            asked = self._ahead.pop(run.no, run).request
+            asked = self._begun(run).request
         if asked is not None:
             self._ask(session, asked)
         return session
@@ -172,8 +182,9 @@ class Engine(Leases):
             for run in runs:
                 self.owe(run)
             raise
-        for run in runs:
-            self._ahead.pop(run.no, None)
+        with self._lock:
+            for run in runs:
+                self._begun(run)
 
     def take_over(self) -> int:
         """Make ready for any worker what dead ones left, and those whose leases are over; how many runs it were."""

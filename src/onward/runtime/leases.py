@@ -98,9 +98,19 @@ class Leases:
         A queued run is claimed again after `pause_s` at the earliest: whatever ended it must not do so without rest.
         """
         with self._lock:
-            self._ahead.pop(run.no, None)
+            self._begun(run)
             self._owed[run.id] = Debt(run, pause_s)
             self._wake_keeper()
+
+    def _begun(self, run: Run) -> Run:
+        """This lease is no longer ahead; the run with what was asked of it meanwhile.
+
+        A later lease of the same run may be: this process was given it again, after it had lost this one unnoticed.
+        """
+        ahead = self._ahead.get(run.no)
+        if ahead is None or ahead.fence != run.fence:
+            return run
+        return self._ahead.pop(run.no)
 
     def holds(self, run: Run) -> bool:
         """Whether this process executes the run, or is about to, as of when `run` was read."""
@@ -262,7 +272,9 @@ class Leases:
         if self._claims == claims:  # else some of these may have been claimed meanwhile, with an answer
             self._in_doubt = False
             for run in leased:
-                if run.id not in self._owed and not self.holds(run):
+                debt = self._owed.get(run.id)
+                # What we owed may have been given back and leased anew, by the very Claim that is in doubt.
+                if (debt is None or not debt.is_due(run)) and not self.holds(run):
                     self.owe(run)
 
     def _repay(self) -> None:

@@ -22,8 +22,9 @@ class Ring:
     def __init__(self, doorbell: int | None) -> None:
         """`doorbell`: that of the store (see `Store.doorbell`); without one it is looked every LOOK_S."""
         self._doorbell = doorbell
-        self._ear, self._mouth = os.pipe()
-        for end in (self._ear, self._mouth):
+        self._ends: tuple[int, ...] = ()
+        self._ear, self._mouth = self._ends = os.pipe()
+        for end in self._ends:
             os.set_blocking(end, False)
         self._looks_until = time.monotonic() + _VISIBLE_S  # until then what was written may become visible
         self._pause = _FIRST_LOOK_S  # before the next look
@@ -53,8 +54,12 @@ class Ring:
             self._pause = min(2 * self._pause, limits.LOOK_S)
 
     def close(self) -> None:
-        for end in (self._ear, self._mouth):
+        for end in self._ends:
             os.close(end)
+        self._ends = ()
+
+    def __del__(self) -> None:  # a process may have many workers, one after the other
+        self.close()
 
     def _heard(self, seconds: float, *, listens: bool) -> bool:
         """Wait for so long, or until somebody is heard; whether it was one of ours."""

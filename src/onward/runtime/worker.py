@@ -67,7 +67,7 @@ class Worker:
         self._looked_at = self._announced_at = float("-inf")
         # Runs whose workers have died again and again: one of them is executed at a time, beside all others.
         self._suspects: deque[Work] = deque()
-        self._suspect: int | None = None
+        self._suspect: Run | None = None
         self._turns = threading.Lock()
         self._process = os.getpid()
         self.executed = 0
@@ -161,10 +161,15 @@ class Worker:
             works = [*self._hands.take_back(), *self._suspects]
             self._suspects.clear()
         if works:
-            with suppress(*PASSING):  # then the keeper gives them back
+            # Then the keeper gives them back, or, from a journal that is gone, the process that takes over.
+            with suppress(JournalError):
                 self.engine.give_back([work.run for work in works])
         for work in works:
-            self._held.pop(work.run.no, None)
+            self._forget(work.run)
+
+    def _forget(self, run: Run) -> None:
+        if self._held.get(run.no) is run:  # else a later lease of it is meant
+            del self._held[run.no]
 
     @property
     def active(self) -> int:
@@ -252,18 +257,20 @@ class Worker:
         else:
             self._hands.begin(work)
 
-    def _next_suspect(self, ended: int | None = None) -> None:
+    def _next_suspect(self, ended: Run | None = None) -> None:
         """Let the next one begin whose workers have died, if none is executed, or none after the run `ended`."""
         with self._turns:
-            if self._suspect is not None and self._suspect != ended:
+            if self._suspect is not None and self._suspect is not ended:
                 return
             work = self._suspects.popleft() if self._suspects else None
-            self._suspect = None if work is None else work.run.no
+            self._suspect = None if work is None else work.run
         if work is not None:
             self._hands.begin(work)
 
     def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None:
-        """A session on a run whose turn has come; None if it has gone back, because the worker is to end."""
+        """A session on a run whose turn has come; None if it has gone back, because the worker is to end, or was leased
+        again meanwhile.
+        """
         if not self._draining:
             return self.engine.adopt(run, last_seq, safe_until)
         self.engine.give_back((run,))
@@ -336,12 +343,12 @@ class Worker:
                 self._told(Ended(run, executing.how(session, error), seconds, error))
         except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
             observe.log.error("run %s could not be given back: %r", run.id, fault)
-        if self._suspect == run.no:
-            self._next_suspect(run.no)
+        if self._suspect is run:
+            self._next_suspect(run)
         with self._bell:
             self._mean_s += (seconds - self._mean_s) * _FOLLOWS
             self.executed += 1
-            self._held.pop(run.no, None)
+            self._forget(run)
             if not self._held or self._room() > 0:
                 self._ring.ring()
                 self._bell.notify()

@@ -84,7 +84,10 @@ class Store(Protocol):
         ...
 
     def request(self, run_no: int, request: Request | None) -> bool:
-        """Ask the holder of the run's lease to pause or cancel; False if nobody holds it, who could hear of it."""
+        """Ask the holder of the run's lease to pause or cancel; None takes a pause back.
+
+        False if nobody holds it, who could hear of it, or if it is to be cancelled: that is not taken back.
+        """
         ...
 
     def register(self, owner: Owner) -> None:

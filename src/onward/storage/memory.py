@@ -199,6 +199,8 @@ class MemoryStore:
             rows = self._rows.get(run_no)
             if rows is None or rows.run.state != "running":
                 return False
+            if rows.run.request == "cancel" != request:
+                return False
             rows.run = rows.run._replace(request=request)
             self._version += 1
             return True

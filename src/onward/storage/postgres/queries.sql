@@ -214,8 +214,9 @@ UPDATE onward.run SET lease_until = greatest(run.lease_until, $2::double precisi
 FROM held WHERE run.no = held.no AND run.owner = $1 RETURNING run.no, run.request
 
 -- name: request
--- Of a run that somebody holds: nobody else would answer it.
-UPDATE onward.run SET request = $2 WHERE no = $1 AND state = 'running' RETURNING no
+-- Of a run that somebody holds: nobody else would answer it. Nothing takes back that it is to be cancelled.
+UPDATE onward.run SET request = $2
+WHERE no = $1 AND state = 'running' AND (request IS DISTINCT FROM 'cancel' OR $2 = 'cancel') RETURNING no
 
 -- name: add_owner
 INSERT INTO onward.owner (id, host, boot, pid, command, started_at, process, session)

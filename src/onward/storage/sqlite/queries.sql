@@ -80,8 +80,8 @@ UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
 UPDATE run SET lease_until = max(coalesce(lease_until, ?2), ?2) WHERE owner = ?1 RETURNING no, request
 
 -- name: request
--- Of a run that somebody holds: nobody else would answer it.
-UPDATE run SET request = ?2 WHERE no = ?1 AND state = 'running' RETURNING no
+-- Of a run that somebody holds: nobody else would answer it. Nothing takes back that it is to be cancelled.
+UPDATE run SET request = ?2 WHERE no = ?1 AND state = 'running' AND (request IS NOT 'cancel' OR ?2 = 'cancel') RETURNING no
 
 -- name: add_owner
 INSERT OR REPLACE INTO owner (id, host, boot, pid, command, started_at) VALUES (?, ?, ?, ?, ?, ?)
