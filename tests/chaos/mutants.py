@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from onward.core.model import Change, Refused
 from onward.storage import guards
@@ -57,14 +57,21 @@ def _leases_by_the_wall() -> None:
     DatabaseClock.now = lambda self: time.time()  # type: ignore[method-assign]
 
 
-MUTANTS: Final[dict[str, Callable[[], None]]] = {
-    "no look at the fence": _no_fence,
-    "lost answers are failures": _taken_as_failures,
-    "lost answers are successes": _taken_as_successes,
-    "leases by the worker's clock": _leases_by_the_wall,
+class Mutant(NamedTuple):
+    plant: Callable[[], None]
+    often: tuple[str, ...] = ()  # faults that it takes to see it
+
+
+_CUTS: Final = ("cut before COMMIT", "cut after COMMIT") * 4
+
+MUTANTS: Final[dict[str, Mutant]] = {
+    "no look at the fence": Mutant(_no_fence),
+    "lost answers are failures": Mutant(_taken_as_failures, _CUTS),
+    "lost answers are successes": Mutant(_taken_as_successes, _CUTS),
+    "leases by the worker's clock": Mutant(_leases_by_the_wall),
 }
 
 
 def plant(name: str) -> None:
     """Change the code of this process."""
-    MUTANTS[name]()
+    MUTANTS[name].plant()

@@ -11,7 +11,7 @@ from postgres.proxy import Fault, Proxy, proxied
 from postgres.server import Server
 
 # What is in the requests that write: the COMMIT of a transaction, and the statements that are one by themselves.
-_WRITES = (b"commit", b"record", b"add_alone")
+_WRITES = (b"commit", b"commit", b"record", b"add_alone")
 
 
 class Network:

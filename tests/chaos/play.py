@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -112,10 +112,13 @@ class Clients:
 
 
 class Nemesis:
-    """One fault after the other: each of them once, then as chance has it."""
+    """One fault after the other, in an order that chance has it: each of them in turn, some of them more often."""
 
-    def __init__(self, staff: Staff, network: Network | None, chance: random.Random) -> None:
+    def __init__(
+        self, staff: Staff, network: Network | None, chance: random.Random, often: Sequence[str]
+    ) -> None:
         self._staff, self._network, self._chance = staff, network, chance
+        self._often = ["stop", "stop", *(["cut after COMMIT"] if network else []), *often]
         self._faults = staff.faults | (network.faults if network else {})
         self.struck: Counter[str] = Counter()
 
@@ -123,7 +126,7 @@ class Nemesis:
         deck: list[str] = []
         while goes_on():
             if not deck:
-                deck = [*self._faults, "stop", "stop", *(["cut after COMMIT"] if self._network else [])]
+                deck = [*self._faults, *self._often]
                 self._chance.shuffle(deck)
             self._staff.let_go_on(time.monotonic())
             if self._network:
@@ -138,8 +141,13 @@ class Nemesis:
             self._network.heal()
 
 
-def course(place: Place, seed: int, *, seconds: float, mutant: str | None = None) -> Course:
-    """Play it for so long, and on a busy machine until every fault has shown, if that comes; then heal, and judge."""
+def course(
+    place: Place, seed: int, *, seconds: float, mutant: str | None = None, often: Sequence[str] = ()
+) -> Course:
+    """Play it for so long, and on a busy machine until every fault has shown, if that comes; then heal, and judge.
+
+    `often`: faults that are to come more often; `mutant`: a bug in the workers.
+    """
     with ExitStack() as opened:
         urls = [place.url] * (WORKERS + 1)
         network = None
@@ -157,7 +165,8 @@ def course(place: Place, seed: int, *, seconds: float, mutant: str | None = None
         ahead_s = AHEAD_S if network else 0.0
         staff = Staff(urls[:-1], place.folder, random.Random(seed + 1), ahead_s=ahead_s, mutant=mutant)
         opened.callback(staff.close)
-        return _played(place, seed, seconds, engine, judge, staff, network)
+        nemesis = Nemesis(staff, network, random.Random(seed + 3), often)
+        return _played(place, seed, seconds, engine, judge, staff, nemesis)
 
 
 def _played(
@@ -167,21 +176,20 @@ def _played(
     engine: Engine,
     judge: Store,
     staff: Staff,
-    network: Network | None,
+    nemesis: Nemesis,
 ) -> Course:
     began = time.monotonic()
     over = threading.Event()
 
     def missing() -> list[str]:
         found = evidence.counts(evidence.read(place.folder), staff.killed)
-        return [what for what in (*_SHOWN, *(_SHOWN_OF_NETWORKS if network else ())) if not found[what]]
+        return [what for what in (*_SHOWN, *(_SHOWN_OF_NETWORKS if place.server else ())) if not found[what]]
 
     def goes_on() -> bool:
         took = time.monotonic() - began
         return not over.is_set() and (took < seconds or (took < 3 * seconds and bool(missing())))
 
     clients = Clients(engine, random.Random(seed), goes_on)
-    nemesis = Nemesis(staff, network, random.Random(seed + 3))
     with ThreadPoolExecutor(1) as thread:
         # The nemesis stays in the main thread: servers end with the thread that has started them.
         working = thread.submit(clients.work)
