@@ -15,7 +15,7 @@ from typing import NamedTuple
 from chaos import evidence, jobs, oracle
 from chaos.evidence import Deeds
 from chaos.network import Network
-from chaos.staff import AHEAD_S, Staff
+from chaos.staff import Staff
 from onward.api import connect
 from onward.api.journal import Journal
 from onward.core.errors import PASSING, OnwardError
@@ -142,11 +142,17 @@ class Nemesis:
 
 
 def course(
-    place: Place, seed: int, *, seconds: float, mutant: str | None = None, often: Sequence[str] = ()
+    place: Place,
+    seed: int,
+    *,
+    seconds: float,
+    ahead_s: float = 0.0,
+    mutant: str | None = None,
+    often: Sequence[str] = (),
 ) -> Course:
     """Play it for so long, and on a busy machine until every fault has shown, if that comes; then heal, and judge.
 
-    `often`: faults that are to come more often; `mutant`: a bug in the workers.
+    `ahead_s`: of one worker's clock; `often`: faults that are to come more often; `mutant`: a bug in the workers.
     """
     with ExitStack() as opened:
         urls = [place.url] * (WORKERS + 1)
@@ -161,8 +167,6 @@ def course(
         opened.callback(judge.close)
         engine = connect._engine = jobs.opened(urls[-1])
         opened.callback(connect.disconnect)
-        # A journal in a file is used on one machine, which has one clock.
-        ahead_s = AHEAD_S if network else 0.0
         staff = Staff(urls[:-1], place.folder, random.Random(seed + 1), ahead_s=ahead_s, mutant=mutant)
         opened.callback(staff.close)
         nemesis = Nemesis(staff, network, random.Random(seed + 3), often)
@@ -199,6 +203,7 @@ def _played(
             over.set()
         working.result()
     struck_s = time.monotonic() - began
+    staff.put_clocks_right()
     _settle(engine, judge, staff)
     all_s = time.monotonic() - began
     staff.close()

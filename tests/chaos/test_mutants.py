@@ -8,6 +8,7 @@ import pytest
 
 from chaos import mutants
 from chaos.play import Place, course
+from chaos.staff import AHEAD_S
 
 pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.important]
 SEEDS = 4
@@ -19,7 +20,8 @@ def test_the_oracle_finds(name: str, postgres: Place, tell: Callable[[object], N
     """In one of a few courses: most bugs show every time, some need a fault at a certain moment."""
     for seed in range(SEEDS):
         place = postgres.fresh(f"{seed}")
-        found = course(place, seed, seconds=20.0, mutant=name, often=mutants.MUTANTS[name].often)
+        often = mutants.MUTANTS[name].often
+        found = course(place, seed, seconds=20.0, ahead_s=AHEAD_S, mutant=name, often=often)
         if found.breaches:
             tell(f"{name}: seed {seed}: {found.breaches[0][:150]}")
             return
