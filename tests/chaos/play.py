@@ -28,7 +28,8 @@ from postgres.server import Server, fresh_schema
 WORKERS = 3
 RUNS = 400
 HEALING_S = 60.0
-# What must have happened, or nothing was shown; and what networks must have done beside it.
+# What must have happened, or nothing was shown; and what networks must have done beside it: the answer of a journal in
+# a file is lost only with the process that asked.
 _SHOWN = ("stolen leases", "taken over", "refused", "waiting", "down")
 _SHOWN_OF_NETWORKS = ("unknown, and committed", "unknown, and not committed")
 

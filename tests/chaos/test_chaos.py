@@ -6,10 +6,12 @@ All promises hold, and when the faults are over everything comes to its end. `ON
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 
 import pytest
 
-from chaos.play import Course, Place, course
+from chaos.play import Course, Nemesis, Place, course
 from chaos.staff import AHEAD_S
 
 pytestmark = [pytest.mark.important, pytest.mark.slow]
@@ -63,3 +65,18 @@ def test_a_clock_that_is_wrong_beside_a_journal_in_a_file_costs_work_and_breaks_
     early = [breach for breach in found.breaches if breach.startswith("16:")]
     assert early, "it was not noticed"
     judged(found._replace(breaches=[breach for breach in found.breaches if breach not in early]), capsys)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(180)
+def test_a_course_in_which_nothing_is_done_to_anybody_is_told_from_one_that_shows_something(
+    sqlite: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(self: Nemesis, goes_on: Callable[[], bool]) -> None:
+        while goes_on():
+            time.sleep(0.1)
+
+    monkeypatch.setattr(Nemesis, "strike_while", waits)
+    found = course(sqlite, SEED, seconds=2.0)
+    assert not found.breaches
+    assert {"stolen leases", "taken over", "refused"} <= set(found.missing)
