@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,10 +30,11 @@ def wrong(number: int) -> int:
 
 
 @onward.step(executor=processes, backoff=0)
-def deadly(log: str, number: int) -> int:
-    """Kills its worker each time."""
+def deadly(log: str, number: int, beside: Sequence[str] = ()) -> int:
+    """Kills its worker each time, once those beside it have begun."""
     _note(log, f"deadly-{number}")
-    time.sleep(0.3)
+    while not set(beside) <= set(Path(log).read_text().split()):
+        time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
     return number
 
@@ -47,8 +49,9 @@ def patient(log: str, number: int) -> int:
 
 @onward.step(executor=processes, at_most_once=True, backoff=0)
 def once(log: str, number: int) -> int:
+    """Takes longer than anything beside it lives."""
     _note(log, f"once-{number}")
-    time.sleep(0.5)
+    time.sleep(30)
     return number
 
 

@@ -14,6 +14,7 @@ import pytest
 import onward
 from api import abroad
 from api.lives import entries, the_run, two_lives
+from api.working import until
 
 
 def test_the_function_runs_in_another_process_knows_where_it_belongs_and_is_recorded_once() -> None:
@@ -62,7 +63,7 @@ def test_a_step_that_kills_its_worker_is_parked_and_its_neighbours_are_not_to_bl
     def job() -> list[Any]:
         def die() -> str:
             try:
-                abroad.deadly(log, 1)
+                abroad.deadly(log, 1, ["patient-2"])
             except onward.StepCrashed:
                 return "parked"
             return "survived"
@@ -80,9 +81,15 @@ def test_a_step_that_kills_its_worker_is_parked_and_its_neighbours_are_not_to_bl
 def test_an_at_most_once_step_beside_a_deadly_one_is_in_doubt_and_not_executed_again(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
 
+    def later() -> int:
+        # A pool notices the death of a worker that it has just started only with its next event (its watcher waits for
+        # those it knew before), so the deadly one goes first.
+        until(lambda: Path(log).exists())
+        return abroad.once(log, 2)
+
     @onward.workflow(name="job")
     def job() -> list[Any]:
-        return onward.gather(lambda: abroad.deadly(log, 1), lambda: abroad.once(log, 2))
+        return onward.gather(lambda: abroad.deadly(log, 1, ["once-2"]), later)
 
     with pytest.raises((onward.InDoubt, onward.RunStuck)):
         job()

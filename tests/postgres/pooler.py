@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -58,7 +57,7 @@ server_login_retry = 1
         _wait(process, port, folder)
         yield port
     finally:
-        process.send_signal(signal.SIGQUIT)
+        process.kill()  # it keeps nothing; of its signals for an end some wait for clients, some may be ignored here
         process.wait(30)
 
 
