@@ -180,8 +180,8 @@ def watch_doubts() -> None:
     """Write down whenever the answer to what may have been a commit was lost, and what the look for it has found."""
     happened, transact = Writer._happened, Writer._transact
 
-    def looked(self: Writer, link: Any, transaction: Any) -> bool:
-        found = happened(self, link, transaction)
+    def looked(self: Writer, link: Any, transaction: Any, changes: Any) -> bool:
+        found = happened(self, link, transaction, changes)
         note(WORKERS, what="unknown", found=found)
         return found
 

@@ -37,11 +37,11 @@ def _no_fence() -> None:
     store_module.statements = _unguarded
 
 
-def _never_happened(self: Writer, link: Any, transaction: Any) -> bool:
+def _never_happened(self: Writer, link: Any, transaction: Any, changes: Any) -> bool:
     return False
 
 
-def _always_happened(self: Writer, link: Any, transaction: Any) -> bool:
+def _always_happened(self: Writer, link: Any, transaction: Any, changes: Any) -> bool:
     return True
 
 

@@ -692,8 +692,14 @@ SELECT run.single, coalesce(last.number, -1) + 1, coalesce(last.chars, 0) FROM o
 WHERE run.single = ANY ($1::text[])
 
 -- name: add_arrival
-INSERT INTO onward.arrival (run, number, name, key, item, checksum, chars)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+INSERT INTO onward.arrival (run, number, name, key, item, checksum, chars, token)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::bigint[])
+
+-- name: arrived_at
+-- What stands in an item's place, and how often its run was leased: the first claim forgets what has no key.
+SELECT arrival.token, run.fence FROM onward.run
+LEFT JOIN onward.arrival ON arrival.run = run.no AND arrival.number = $2 WHERE run.no = $1
 
 -- name: arrived
 SELECT item FROM onward.arrival WHERE run = $1 ORDER BY number
