@@ -24,6 +24,8 @@ _GROUPS = (
     "working",
     "millions",
     "importing",
+    "jobs",
+    "latency",
     "takeover",
     "sleeping",
     "postgresql",

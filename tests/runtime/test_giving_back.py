@@ -110,9 +110,7 @@ def test_a_run_leased_by_two_claims_in_a_row_whose_answers_were_lost_is_given_ba
     engine: Engine, journal: Journal, clock: Clock
 ) -> None:
     """What was owed of the first lease hid the second: a healthy worker held the run until its lease was over."""
-    queued = Run("r-1", "workflow", "job", "workflow:r-1", args="[[],{}]", direct=False)
-    engine.register()
-    journal.commit([Change(0, 0, after=queued, create=True)])
+    queue_one(engine, journal)
     for _ in range(2):
         journal.loses = OutcomeUnknown("no answer")
         with pytest.raises(OutcomeUnknown):
@@ -123,6 +121,55 @@ def test_a_run_leased_by_two_claims_in_a_row_whose_answers_were_lost_is_given_ba
         engine.committer.flush()
         assert row(journal).state == "pending"
     assert row(journal).fence == 2
+
+
+def queue_one(engine: Engine, journal: Journal) -> None:
+    engine.register()
+    journal.commit(
+        [Change(0, 0, after=Run("r-1", "workflow", "job", "q", args="[[],{}]", direct=False), create=True)]
+    )
+
+
+def test_a_lease_that_is_executed_still_though_it_was_lost_does_not_hide_a_lost_claim_of_the_same_run(
+    engine: Engine, journal: Journal, clock: Clock
+) -> None:
+    """A worker that had stood still kept the run's new lease for as long as it lived, and executed nothing of it."""
+    queue_one(engine, journal)
+    claimed, safe_until = engine.claim_ready(["job"], [], 5)
+    old = engine.adopt(*claimed.runs[0], safe_until)
+    assert old is not None
+    clock.at += 2 * limits.LEASE_S
+    other = Engine(journal, clock=clock, keeper=False)
+    other.register()
+    assert other.take_over() == 1
+
+    journal.loses = OutcomeUnknown("no answer")
+    with pytest.raises(OutcomeUnknown):
+        engine.claim_ready(["job"], [], 5)
+    journal.loses = None
+    assert row(journal).owner == engine.owner
+    keep(engine, clock, seconds=0.25)
+    engine.committer.flush()
+    assert (row(journal).state, row(journal).owner) == ("pending", None)
+
+
+def test_of_two_leases_of_one_run_the_later_is_executed_whichever_has_its_turn_first(
+    engine: Engine, journal: Journal, clock: Clock
+) -> None:
+    """The worker had stood still with the run in hand: its old lease took the place of the one that it had got anew."""
+    queue_one(engine, journal)
+    claimed, safe_until = engine.claim_ready(["job"], [], 5)
+    other = Engine(journal, clock=clock, keeper=False)
+    other.register()
+    clock.at += 2 * limits.LEASE_S
+    assert other.take_over() == 1
+    again, until = engine.claim_ready(["job"], [], 5)
+
+    assert engine.adopt(*claimed.runs[0], safe_until) is None
+    later = engine.adopt(*again.runs[0], until)
+    assert later is not None
+    assert engine.adopt(*claimed.runs[0], safe_until) is None
+    assert engine.sessions[later.run.no] is later
 
 
 def test_closing_gives_back_what_could_not_be_given_back_before(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -65,14 +66,31 @@ def tell_all(seeds: range, journals: Opener) -> Counter[str]:
     return counts
 
 
+def on_both(values: Sequence[Any], *, of_the_file: int) -> pytest.MarkDecorator:
+    """All of them on the journal in memory; on that in a file so many, and the others in the full set."""
+    full = pytest.mark.full
+    return pytest.mark.parametrize(
+        ("journals", "value"),
+        [
+            *(pytest.param("memory", value) for value in values),
+            *(
+                pytest.param("sqlite", value, marks=() if at < of_the_file else full)
+                for at, value in enumerate(values)
+            ),
+        ],
+        indirect=["journals"],
+        ids=lambda value: value.name.replace(" ", "-") if isinstance(value, Mutant) else str(value),
+    )
+
+
 @pytest.mark.important
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+@on_both(range(0, SEEDS, CHUNK), of_the_file=1)
 def test_whatever_happens_to_workers_and_answers_no_promise_is_broken(
-    first: int, journals: Opener, capsys: pytest.CaptureFixture[str]
+    journals: Opener, value: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seeds = range(first, first + CHUNK)
+    seeds = range(value, value + CHUNK)
     counts = tell_all(seeds, journals)
-    say(capsys, f"workers, seeds {first} to {seeds[-1]}", counts)
+    say(capsys, f"workers, seeds {value} to {seeds[-1]}", counts)
     assert not [name for name in MUST_HAPPEN if not counts[name]]
 
 
@@ -88,17 +106,17 @@ def test_thousands_of_stories_of_workers_break_no_promise(
 
 
 @pytest.mark.important
-@pytest.mark.parametrize("mutant", mutants(), ids=lambda mutant: mutant.name.replace(" ", "-"))
+@on_both(mutants(), of_the_file=0)
 def test_a_bug_in_what_workers_do_is_found_within_200_seeds(
-    mutant: Mutant, journals: Opener, capsys: pytest.CaptureFixture[str]
+    journals: Opener, value: Mutant, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in range(SEEDS):
-        _, breaches = tell(seed, journals, mutant)
+        _, breaches = tell(seed, journals, value)
         if breaches:
             with capsys.disabled():
-                print(f"\n{mutant.name}: found by seed {seed}: {breaches[0][:300]}")
+                print(f"\n{value.name}: found by seed {seed}: {breaches[0][:300]}")
             return
-    pytest.fail(f"{mutant.name} was not found in {SEEDS} seeds")
+    pytest.fail(f"{value.name} was not found in {SEEDS} seeds")
 
 
 def test_the_same_seed_tells_the_same_story_of_workers(journals: Opener) -> None:

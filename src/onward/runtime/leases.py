@@ -113,9 +113,18 @@ class Leases:
         return self._ahead.pop(run.no)
 
     def holds(self, run: Run) -> bool:
-        """Whether this process executes the run, or is about to, as of when `run` was read."""
+        """Whether this process executes the run, or is about to, as of when `run` was read.
+
+        What an earlier lease of it still executes here, which was lost unnoticed, does not count.
+        """
         # In this order: it is among our sessions before it leaves `_leasing` or `_ahead`.
-        return run.identity in self._leasing or run.no in self._ahead or run.no in self.sessions
+        if run.identity in self._leasing:
+            return True
+        ahead = self._ahead.get(run.no)
+        if ahead is not None and ahead.fence >= run.fence:
+            return True
+        session = self.sessions.get(run.no)
+        return session is not None and session.run.fence >= run.fence
 
     def ended_alive(self, run: Run) -> bool:
         """Whether the run's last lease is known to have ended without its process dying: then nothing killed it."""
