@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
+import gc
 import heapq
 import itertools
 import multiprocessing.pool
@@ -224,6 +225,59 @@ def test_an_iterator_by_hand_is_fine() -> None:
     assert next(iterator) == 3
     iterator.close()
     assert outcomes() == {}
+
+
+def step_once() -> None:
+    iterator = iter(items())
+    assert next(iterator) == 3
+
+
+def step_once_behind_another() -> None:
+    numbered = enumerate(items())
+    assert next(numbered) == (0, 3)
+
+
+def step_and_leave_a_loop() -> None:
+    iterator = iter(items())
+    assert next(iterator) == 3
+    for item in iterator:
+        assert item == 1
+        return
+
+
+@pytest.mark.parametrize("step", [step_once, step_once_behind_another, step_and_leave_a_loop])
+def test_an_iterator_by_hand_that_is_dropped_leaves_its_item_at_once(step: Callable[[], None]) -> None:
+    """It held the frame of the function, whose variable held it: the item stayed open until both were collected, and
+    other loops of the program stood inside of it meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        step()
+        assert onward.current() is None
+        assert [run.state for run in runs()] == ["pending"]
+    finally:
+        gc.enable()
+    left = [1, 2] if step is step_and_leave_a_loop else [3, 1, 2]
+    assert [n for n in items()] == left
+    assert list(outcomes().values()) == ["done"] * 3
+
+
+def test_an_asynchronous_iterator_by_hand_that_is_dropped_leaves_its_item_at_once() -> None:
+    async def step() -> None:
+        iterator = aiter(items())
+        assert await anext(iterator) == 3
+
+    async def main() -> None:
+        await step()
+        assert onward.current() is None
+        assert [run.state for run in runs()] == ["pending"]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_pool_that_waits_in_a_comprehension_is_fine(pool: ThreadPoolExecutor) -> None:

@@ -204,6 +204,9 @@ def _played(
             over.set()
         working.result()
     struck_s = time.monotonic() - began
+    # Not every blow hits: there may be nobody to stop or to kill.
+    hit = {"kill -9": len(staff.killed), "stop": staff.stops, "drain": staff.drains}
+    struck = Counter({**nemesis.struck, **hit})
     staff.put_clocks_right()
     _settle(engine, judge, staff)
     all_s = time.monotonic() - began
@@ -212,7 +215,7 @@ def _played(
     deeds = Deeds(clients.acknowledged, clients.tried, staff.killed, staff.stops)
     counts = evidence.counts(logs, staff.killed) + oracle.counts(judge)
     found = staff.fallen + oracle.breaches(judge, logs, deeds)
-    return Course(seed, nemesis.struck, counts, (struck_s, all_s), found, missing())
+    return Course(seed, struck, counts, (struck_s, all_s), found, missing())
 
 
 def _settle(engine: Engine, judge: Store, staff: Staff) -> None:

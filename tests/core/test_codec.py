@@ -723,6 +723,23 @@ def test_the_short_way_to_a_fingerprint_leads_to_the_same(values: tuple[object, 
     assert plain is None or plain == codec._canonical(codec.tree(values, 0))
 
 
+@pytest.mark.parametrize("number", [0, 1, -1, 9_999_999, -999_999])
+def test_one_small_number_is_its_own_fingerprint_and_still_known_by_its_hash(number: int) -> None:
+    """Journals from before it was so hold the hash."""
+    taken = fingerprint((number,))
+    assert taken == str(number).encode()
+    assert codec.hashed(taken) == codec._hashed(codec._canonical(codec.tree((number,), 0)))
+
+
+@pytest.mark.parametrize(
+    "values", [(10_000_000,), (-1_000_000,), (True,), (1.0,), ("1",), (1, 1), [1], 1], ids=str
+)
+def test_whatever_else_a_step_is_called_with_is_hashed(values: object) -> None:
+    taken = fingerprint(values)
+    assert len(taken) == 8
+    assert codec.hashed(taken) is None
+
+
 def test_a_fingerprint_never_raises() -> None:
     loop: list[object] = []
     loop += [loop, loop]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,7 @@ def test_the_first_of_equal_items_has_the_plain_key() -> None:
 # -- divergence -------------------------------------------------------------------------------------
 
 DONE = Entry("fetch#1", "step", "done", "fetch", b"one")
+HASH_OF_SEVEN = blake2b(b'{"$t":"tuple","v":[7]}', digest_size=8).digest()
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,9 @@ DONE = Entry("fetch#1", "step", "done", "fetch", b"one")
         # Without a fingerprint on one side there is nothing to compare.
         (DONE, "step", "fetch", None, False),
         (DONE._replace(fingerprint=None), "step", "fetch", b"two", False),
+        # One small number is its own fingerprint; it was hashed before.
+        (DONE._replace(fingerprint=HASH_OF_SEVEN), "step", "fetch", b"7", False),
+        (DONE._replace(fingerprint=HASH_OF_SEVEN), "step", "fetch", b"8", True),
         # A failed entry binds to new arguments, but not to another function.
         (DONE._replace(state="failed"), "step", "fetch", b"two", False),
         (DONE._replace(state="failed"), "step", "parse", b"one", True),

@@ -311,6 +311,12 @@ MUTANTS = (
         (Edit("runtime/engine.py", "tuple(reopen(run))", "()"),),
     ),
     Mutant(
+        "parked in vain: what a loop had parked when it stopped because everything fails stays parked",
+        "alone",
+        "loop_breaker",
+        (Edit("runtime/losing.py", "entries=(*again.entries, *end.entries),", "entries=end.entries,"),),
+    ),
+    Mutant(
         "effect without intent: an at-most-once step begins before its start is durable",
         "kills",
         "once",

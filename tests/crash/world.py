@@ -46,6 +46,7 @@ class World:
         """The same for a unit that is one of several in a body: an item of a batch."""
         self._write(self._effects, {"at": "before", **unit._asdict()})
         if fails:
+            self._write(self._effects, {"at": "failed", **unit._asdict()})
             raise ConnectionError(f"attempt {unit.attempt} of {unit.key} fails")
         if takes_s:
             time.sleep(takes_s)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -87,13 +88,51 @@ def test_a_class_shows_its_use_or_names_the_function_that_does(name: str) -> Non
     )
 
 
+# What is promised, in the words that read best.
+PROMISE = re.compile(
+    r"durabl|on disk|record|whole or not|once|never|the same|replay|surviv|kept|restart|crash|kill|death|continue|again"
+)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_says_what_it_promises_when_work_is_interrupted(name: str) -> None:
+    assert PROMISE.search(text_of(name)), (
+        f"the docstring of {name} does not say what survives or happens once"
+    )
+
+
+def methods(name: str) -> list[tuple[str, Callable[..., object]]]:
+    """The public methods and properties of a class, as functions."""
+    found = [
+        (member, value) for member, value in inspect.getmembers(thing(name)) if not member.startswith("_")
+    ]
+    plain = [(member, value.fget if isinstance(value, property) else value) for member, value in found]
+    return [(member, value) for member, value in plain if inspect.isfunction(value)]
+
+
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_public_method_has_a_docstring(name: str) -> None:
-    found = thing(name)
-    for member, value in inspect.getmembers(found):
-        if member.startswith("_") or not (inspect.isfunction(value) or isinstance(value, property)):
-            continue
-        assert inspect.getdoc(value), f"{name}.{member} has no docstring"
+def test_a_public_method_has_a_docstring_and_types(name: str) -> None:
+    for member, method in methods(name):
+        assert inspect.getdoc(method), f"{name}.{member} has no docstring"
+        signature = inspect.signature(method)
+        given = [
+            parameter for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")
+        ]
+        untyped = [parameter.name for parameter in given if parameter.annotation is parameter.empty]
+        assert not untyped, f"{name}.{member} does not say what {untyped[0]} is"
+        assert signature.return_annotation is not signature.empty, (
+            f"{name}.{member} does not say what it returns"
+        )
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_method_that_raises_says_so_or_its_class_does(name: str) -> None:
+    told = re.compile(r"\b[Rr]ais|\brefuse|Error\b")
+    for member, method in methods(name):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
+        raises = any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(tree))
+        text = f"{inspect.getdoc(method)} {text_of(name)}"
+        assert not raises or told.search(text), f"{name}.{member} raises, and nothing says so"
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -117,4 +156,8 @@ def test_a_function_has_types_for_all_that_it_takes_and_returns(name: str) -> No
 def test_the_rules_find_what_they_are_for() -> None:
     assert examples("Does it.\n\n    onward.each(1)\n\n    x = 2\n\nMore.") == ["onward.each(1)\n\nx = 2"]
     assert examples("Does it.\n\nMore.") == []
-    assert {"onward.each", "onward.aio.sleep"} <= {*CALLS}
+    assert {"onward.each", "onward.aio.sleep", "onward.schedule"} <= {*CALLS}
+    assert {"onward.Queue", "onward.Handle", "onward.Workflow"} <= {*CLASSES}
+    assert {"start", "start_many", "options"} <= {member for member, _ in methods("onward.Workflow")}
+    assert {"result", "pause", "cancel"} <= {member for member, _ in methods("onward.Handle")}
+    assert len(CALLS) + len(CLASSES) + len(ERRORS) == len(NAMES)

@@ -102,7 +102,9 @@ class Log:
     fenced: dict[tuple[str, str], int] = field(
         default_factory=dict
     )  # (process, run_id) -> highest fence it lost
-    asked: set[str] = field(default_factory=set)  # runs that somebody called for, by id
+    asked: dict[str, float] = field(
+        default_factory=dict
+    )  # runs that somebody called for, by id, and when at first
     wishes: list[Wish] = field(default_factory=list)
     returned: list[tuple[str, Any]] = field(default_factory=list)  # (run_id, result) as given to a caller
     woke: list[tuple[str, str, float]] = field(default_factory=list)  # (run_id, key, wall) after a sleep

@@ -60,7 +60,7 @@ def _of_calls(log: Log, runs: list[Run]) -> Iterator[str]:
     for claim in log.claims:
         if claim.run_id not in ids:
             yield f"1: {claim.run_id} was begun and is not in the journal"
-    for ghost in ids - log.asked:
+    for ghost in ids - log.asked.keys():
         yield f"4: nobody asked for {ghost}"
     for identity, count in Counter(r.identity for r in runs if r.state not in ("done", "cancelled")).items():
         if count > 1:

@@ -78,7 +78,7 @@ class Program:
         self.passes += 1
         run_id = self.name if self.kind == "workflow" else f"{self.name}-{self.passes}"
         want = Run(run_id, self.kind, self.name, self.identity, args=json.dumps(self.name))
-        process.world.log.asked.add(run_id)
+        process.world.log.asked.setdefault(run_id, process.world.wall())
         session = obtain(process.engine, want)
         if isinstance(session, Run):  # another process has brought it to its end in this very moment
             result = None if session.result is None else json.loads(session.result)

@@ -166,7 +166,7 @@ class Started:
         # With a key every client asks for a run of its own: that there is only one is the journal's doing.
         own_id = self.name if queuing.key is None else f"{self.name}.{process.name}"
         run = queuing.run(self.kind, own_id, codec.encode([[self.name], {}]), now=now)
-        process.world.log.asked.add(own_id)
+        process.world.log.asked.setdefault(own_id, now)
         found = starting.submit(process.engine, run, queuing)
         self.acknowledged.add(found.id)
         process.world.log.counts["starts"] += 1

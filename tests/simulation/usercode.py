@@ -105,7 +105,7 @@ class UserCode:
 
         def queue(place: Here) -> Code:
             yield self.world.latency()
-            self.world.log.asked.add(run_id)
+            self.world.log.asked.setdefault(run_id, self.world.wall())
             try:
                 return starting.submit(engine, run, Queuing()).id
             except JournalError as error:

@@ -62,7 +62,7 @@ def _of_starts(world: StaffedWorld, by_id: dict[str, Run]) -> Iterator[str]:
     for program in world.programs:
         for run_id in program.acknowledged - by_id.keys():
             yield f"1: {run_id} was started and is not in the journal"
-    for ghost in by_id.keys() - world.log.asked:
+    for ghost in by_id.keys() - world.log.asked.keys():
         yield f"4: nobody asked for {ghost}"
     for run_id, value in world.log.returned:
         stored = by_id[run_id].result
@@ -267,8 +267,9 @@ class QueuedRun(OneRun):
         first = next((m for m in self.marks if m.name == "claimed"), None)
         own = self.run.id.partition(".")[0]
         delay = next((p.queuing.delay_s for p in self.world.programs if p.name == own), None)
-        if first is not None and delay is not None and first.ended_at < self.run.created_at + delay:
-            yield f"36: it began {self.run.created_at + delay - first.ended_at:.1f} s before its time"
+        asked_at = self.world.log.asked.get(self.run.id, self.run.created_at)
+        if first is not None and delay is not None and first.ended_at < asked_at + delay:
+            yield f"36: it began {asked_at + delay - first.ended_at:.1f} s before its time"
         for retried, later in zip(self.marks, self.marks[1:], strict=False):
             if retried.name == "retried" and later.name == "claimed" and later.ended_at < retried.ended_at:
                 yield "33: it was attempted again before it had failed"

@@ -65,6 +65,12 @@ def test_entries_are_read_in_order_from_where_one_left_off(store: Store) -> None
     assert store.last_seq(run.no) == 4
 
 
+def test_what_is_recorded_is_the_same_without_its_names(store: Store) -> None:
+    run = opened(store)
+    recorded(store, run, *(entry(key) for key in "abc"))
+    assert [tuple(row) for row in store.recorded(run.no)] == [tuple(e) for e in store.entries(run.no)]
+
+
 def test_done_items_are_those_of_one_depth_in_order_of_their_numbers(store: Store) -> None:
     run = opened(store)
     recorded(

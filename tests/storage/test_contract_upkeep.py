@@ -1,10 +1,11 @@
 """What every store promises about whole runs: how they come from elsewhere, are renamed and are removed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from onward.core.model import Applied, Entry
+from onward.core.model import Applied, Change, Entry, Refused
 from onward.storage import Store
 from storage.rows import a_run, begun, entry, keys, opened, reason, record, recorded
 
@@ -34,6 +35,32 @@ def test_a_run_that_is_here_already_is_refused_and_stays_as_it_is(store: Store) 
     recorded(store, here, entry("a"))
     assert reason(store.add_run(a_run("r", identity="other"), [entry("b")], [])) == "exists"
     assert keys(store, here) == ["a"]
+
+
+def test_many_whole_runs_are_added_by_one_commit_and_refused_one_by_one(store: Store) -> None:
+    def arriving(name: str, *entries: Entry, **fields: Any) -> Change:
+        run = a_run(name, identity=name, state="failed", owner=None, lease_until=None)._replace(**fields)
+        units = (begun("c", fence=1),) if name == "far2" else ()
+        return Change(0, 0, entries, units, after=run, create=True)
+
+    recorded(store, opened(store, "here"), entry("a"))
+    answers = store.commit(
+        [
+            arriving("far1", entry("a"), entry("b", "failed")),
+            arriving("here", entry("b")),
+            arriving("far2", entry("a"), fence=7),
+            arriving("far3", entry("a"), entry("a")),
+            arriving("far4", *(entry(f"each/{n}") for n in range(2_000))),
+            arriving("far5", identity="far1"),
+        ]
+    )
+    assert [reason(answer) if isinstance(answer, Refused) else "" for answer in answers] == [
+        "", "exists", "", "key", "", "exists",
+    ]  # fmt: skip
+    found = {run.id: (run.fence, store.last_seq(run.no), len(store.begun(run.no))) for run in store.runs()}
+    assert found.pop("here")[1] == 0
+    assert found == {"far1": (1, 1, 0), "far2": (7, 0, 1), "far4": (1, 1_999, 0)}
+    assert list(store.problems()) == []
 
 
 def test_a_second_open_run_of_an_identity_is_refused(store: Store) -> None:

@@ -183,15 +183,15 @@ def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal
     program = app.write("import app\napp.job.start_many(f'{n}' for n in range(700))", "many.py")
     app.run(program)
     killer = app.write(
-        "import sys\nfrom onward.api import transfer\nfrom onward.cli import main\n"
-        "parts = []\nread = transfer.read\n"
+        "import sys\nfrom onward.api import arriving\nfrom onward.cli import main\n"
+        "parts = []\nread = arriving.read\n"
         "def dies(*args, **kwargs):\n"
-        "    done = read(*args, **kwargs)\n"
+        "    done = list(read(*args, **kwargs))\n"
         "    parts.append(1)\n"
         "    if len(parts) == 2:\n"
         "        os.kill(os.getpid(), 9)\n"
         "    return done\n"
-        "transfer.read = dies\n"
+        "arriving.read = dies\n"
         f"main(['move', '--to', {other!r}])\n",
         "killer.py",
     )

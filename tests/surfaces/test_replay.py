@@ -1,16 +1,14 @@
 """`onward replay`: a recorded workflow is run again for looks, and nothing of it is executed or written."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from onward.core.decide import acted
 from onward.storage.open import open_store
-from surfaces.conftest import LOOP, Cli, Programs
+from surfaces.conftest import Programs
+from surfaces.replaying import replay
 
 # What a step does shows in the file `world`: nothing may be added to it by a replay.
 JOB = """
@@ -57,34 +55,6 @@ def failed(programs: Programs) -> Programs:
     """A run whose last step failed."""
     assert programs.run(programs.write(JOB), "3").returncode == 1
     return programs
-
-
-def replay(programs: Programs, *words: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
-    """`onward replay` as a person would type it, and a check that the world and the journal are as before."""
-    before = traces(programs)
-    done = subprocess.run(
-        [sys.executable, "-m", "onward.cli", "replay", *words],
-        cwd=programs.folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert traces(programs) == before, "a replay leaves no trace"
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def traces(programs: Programs) -> object:
-    """What was done, and all that is recorded."""
-    world = programs.folder / "world.txt"
-    store = open_store(f"sqlite:///{programs.folder / 'journal.db'}")
-    try:
-        rows = [(run, store.entries(run.no), store.begun(run.no)) for run in store.runs()]
-    finally:
-        store.close()
-    return world.read_text() if world.exists() else "", rows
 
 
 def document(programs: Programs, *words: str) -> dict[str, object]:
@@ -262,14 +232,6 @@ def test_a_script_that_connects_elsewhere_is_kept_from_it(failed: Programs) -> N
     assert not (failed.folder / "elsewhere.db").exists()
 
 
-def test_a_loop_is_no_workflow(cli: Cli, programs: Programs) -> None:
-    programs.run(programs.write(LOOP))
-    result = cli("replay", "letters")
-    assert result.exit_code == 2
-    assert "is a loop: of its items only the outcomes are recorded" in result.stderr
-    assert "onward show letters-" in result.stderr
-
-
 # -- in the debugger ------------------------------------------------------------------------------------
 
 
@@ -333,3 +295,22 @@ def test_json_is_one_document_whatever_the_program_prints(programs: Programs, wo
     assert json.loads(told.stdout)["fits"] is True
     assert "from a child" in told.stderr
     assert "in the workflow" in told.stderr
+
+
+def test_a_replay_leaves_the_files_of_sinks_as_they_are(programs: Programs) -> None:
+    """It completed them, which is for the call that continues the run."""
+    text = (
+        'out = onward.jsonl("rows.jsonl")\n@onward.step\ndef fetch(n): return n\n'
+        "@onward.workflow\ndef job(n):\n    for k in onward.each(range(n)):\n        out.write(fetch(k))\n"
+        "        if k == 2 and not pathlib.Path('mended').exists(): os.kill(os.getpid(), 9)\n"
+        "job(4)\n"
+    )
+    assert programs.run(programs.write(text)).returncode == -9
+    (programs.folder / "mended").touch()
+    rows = programs.folder / "rows.jsonl"
+    rows.write_text("0\n1")  # as a power failure may leave it
+    found = document(programs)
+    assert (found["ended"], found["key"]) == ("unrecorded", "each#1/3")
+    assert rows.read_text() == "0\n1"
+    assert programs.run("job.py").returncode == 0
+    assert rows.read_text() == "0\n1\n2\n3\n"

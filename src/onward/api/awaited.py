@@ -75,8 +75,8 @@ async def gather(*branches: Awaitable[T]) -> list[T]:
 
         a, b = await onward.aio.gather(charge(order), reserve(order))
 
-    Each branch names its steps apart from the others. All branches come to rest before the first error, by order of
-    arguments, is raised; cancelling the gather cancels them all.
+    Each branch names its steps apart from the others, and what it has recorded is not executed again. All branches come
+    to rest before the first error, by order of arguments, is raised; cancelling the gather cancels them all.
     """
     for branch in branches:
         if not hasattr(branch, "__await__"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 class AsyncWalk(Generic[T]):
     """`async for`. An object, not an async generator: a `break` drops it at once, while a generator would linger."""
 
-    def __init__(self, each: Each[T], items: Any, frame: FrameType) -> None:
+    def __init__(self, each: Each[T], items: Any, frame: FrameType | None) -> None:
         self._each, self._frame = each, frame
         self._source: Source[Any] = Source(items)
         self._walk: Walk[T] | None = None
@@ -32,6 +33,7 @@ class AsyncWalk(Generic[T]):
         self._handed: deque[Handed] = deque()
         self._drained = False  # the source has come to its end
         self._over = False
+        self._rehearsed: AsyncIterator[T] | None = None  # what a replay gives
 
     def __aiter__(self) -> AsyncWalk[T]:
         return self
@@ -39,7 +41,11 @@ class AsyncWalk(Generic[T]):
     async def __anext__(self) -> T:
         if self._over:
             raise StopAsyncIteration
-        walk = self._walk or await self._begin()
+        if self._walk is None and self._rehearsed is None:
+            await self._begin()
+        if self._rehearsed is not None:
+            return await anext(self._rehearsed)
+        walk = self._walk
         if walk is None or walk.items is None or walk.session is None:
             self._over = True
             raise StopAsyncIteration
@@ -53,17 +59,20 @@ class AsyncWalk(Generic[T]):
             walk.leave()
             raise
 
-    async def _begin(self) -> Walk[T] | None:
-        """The walk; None if there is nothing new."""
+    async def _begin(self) -> None:
+        """Begin the walk, if there is anything new."""
         each, place = self._each, current.here(begins_run=True)
         known = each.ledger() if each.once else None
         if known is not None and not await find_first_new(known, self._source):
-            return None
+            return
         if place is not None:
             self._walk = each.nested(place)
         else:
-            self._walk = each.entered(await each.obtain_async(self._source), self._frame)
-        return self._walk
+            got = await each.obtain_async(self._source)
+            if isinstance(got, Session) and got.rehearses:
+                self._rehearsed = each.rehearsed(got).over_async(self._source)
+                return
+            self._walk = each.entered(got, self._frame)
 
     async def _next(self, walk: Walk[T], session: Session) -> T:
         if walk.handed is not None:

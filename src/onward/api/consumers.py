@@ -55,6 +55,7 @@ _HANDS_ON: Final = frozenset(
 )
 _WAITS: Final = frozenset(("result", "wait", "as_completed", "gather", "join", "get", "shutdown", "wait_for"))
 _COMPREHENSIONS: Final = frozenset(("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"))
+_BY_HAND: Final = frozenset(("iter", "next", "__iter__", "__next__", "aiter", "__aiter__"))
 _POOLS: Final = ("multiprocessing", "concurrent.futures", "joblib")
 # Libraries whose functions look at all items before they return.
 _EAGER_MODULES: Final = frozenset(
@@ -107,6 +108,11 @@ def refuse_running_ahead(frame: FrameType | None) -> None:
         name = called_name(frame) if _operation(frame).startswith("CALL") else None
         if name is not None and _EAGER.get(name) in (_AHEAD_CURE, _BATCH):
             raise _all_at_once(f"{name}(...)", _EAGER[name])
+
+
+def steps_by_hand(frame: FrameType) -> bool:
+    """Whether the code at `frame` asks for an iterator, or for its first item, with `iter` or `next`."""
+    return _operation(frame).startswith("CALL") and called_name(frame) in _BY_HAND
 
 
 def _all_at_once(consumer: str, cure: str) -> UsageError:

@@ -109,7 +109,7 @@ class Cursor(Generic[T]):
             raise self.outward(signal) from signal.__cause__
 
     async def advance_async(self, value: T) -> None:
-        """As `advance`, see `onward.aio.advance`."""
+        """As `advance`, with what that raises; see `onward.aio.advance`."""
         if self._with_item(value):
             return
         flow, session = self.moving(value)
@@ -160,7 +160,10 @@ class Cursor(Generic[T]):
         return True
 
     def moving(self, value: T) -> tuple[Flow[None], Any]:
-        """The flow that moves the cursor outside of a loop's body, and the session that drives it."""
+        """The flow that moves the cursor outside of a loop's body, and the session that drives it.
+
+        Raises UsageError for a cursor of a workflow outside of that workflow's body.
+        """
         place = current.here(begins_run=True)
         if self._recorded:
             if place is None or place.inside_step or place.session.run.kind != "workflow":

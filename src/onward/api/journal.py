@@ -55,6 +55,8 @@ class Journal:
         journal.retry("scrape-venues")
 
     Runs are named by their id, by its beginning if that is unique, or by their name, which means the latest run of it.
+    What acts on a run raises RunNotFound if there is none, UsageError if it is in no state for that, and JournalBusy if
+    it changes all the time; then nothing was changed. What was done is durable when the call returns.
     """
 
     def __init__(self, engine: Engine | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, ov
 from onward.api import connect, sinks
 from onward.api.awalk import AsyncWalk
 from onward.api.batch import checked_batch
-from onward.api.consumers import refuse_eager, refuse_running_ahead
+from onward.api.consumers import refuse_eager, refuse_running_ahead, steps_by_hand
 from onward.api.ended import result_of
 from onward.api.ever import checked_once, from_first_new, ledger
 from onward.api.identity import checked_name, checked_options, checked_stop_after, loop_name
@@ -29,9 +29,9 @@ from onward.runtime.items import Duplicates, Items, length
 from onward.runtime.session import Session
 
 if TYPE_CHECKING:
-    from onward.api import rounds
+    from onward.api import rehearsal, rounds
 else:
-    rounds = Lazily("onward.api.rounds")
+    rehearsal, rounds = Lazily("onward.api.rehearsal"), Lazily("onward.api.rounds")
 
 T = TypeVar("T")
 
@@ -112,6 +112,9 @@ def each(
     Raises UsageError, before anything is started, for options and sources that cannot be; NotRecordable for an
     item whose content cannot be taken (give `key`); RunConflict for another list under the name of an unfinished one;
     TooManyFailures when everything fails.
+
+    Stepped by hand (`it = iter(onward.each(...))`, `next(it)`), an item is done when the next one is asked for, too;
+    `it.close()`, or dropping it, leaves the last one unfinished and gives the run back.
     """
     checked_source(items, "each")
     checked_options(key, total, flush_ms=flush_ms, max_age=max_age)
@@ -182,11 +185,12 @@ class Each(Generic[T]):
         frame = sys._getframe(1)
         refuse_eager(frame)
         self._use()
-        return self._walk_sync(frame)
+        return self._walk_sync(None if steps_by_hand(frame) else frame)
 
     def __aiter__(self) -> AsyncIterator[T]:
         self._use()
-        return AsyncWalk(self, self._items, sys._getframe(1))
+        frame = sys._getframe(1)
+        return AsyncWalk(self, self._items, None if steps_by_hand(frame) else frame)
 
     def _use(self) -> None:
         if self._used:
@@ -195,8 +199,11 @@ class Each(Generic[T]):
 
     # -- the sync way --------------------------------------------------------------------------------------------
 
-    def _walk_sync(self, frame: FrameType) -> Iterator[T]:
+    def _walk_sync(self, frame: FrameType | None) -> Iterator[T]:
         refuse_running_ahead(sys._getframe(1))
+        # Whoever steps by hand has the iterator in a variable of that frame: held here as well, neither would end when
+        # it is dropped. An error of such a body is charged to no item.
+        frame = None if steps_by_hand(sys._getframe(1)) else frame
         place = current.here(begins_run=True)
         known = self.ledger() if self.once else None
         source = iter(self._items) if known is None else from_first_new(known, iter(self._items))
@@ -209,7 +216,11 @@ class Each(Generic[T]):
             if self._numbered:
                 fresh = self._options.fresh
                 want, source = rounds.chosen(connect.engine(), want, self._items_of, source, fresh=fresh)
-            walk = self.entered(self._obtain(want), frame)
+            got = self._obtain(want)
+            if isinstance(got, Session) and got.rehearses:
+                yield from self.rehearsed(got).over(source)
+                return
+            walk = self.entered(got, frame)
         if walk.over:
             return
         walk.expect_promptly(type(source) in PROMPT)
@@ -277,7 +288,7 @@ class Each(Generic[T]):
             fresh=options.fresh,
         )
 
-    def entered(self, session: Session | Run, frame: FrameType) -> Walk[T]:
+    def entered(self, session: Session | Run, frame: FrameType | None) -> Walk[T]:
         """The walk over a run of its own."""
         engine, options = connect.engine(), self._options
         if isinstance(session, Run):
@@ -300,6 +311,10 @@ class Each(Generic[T]):
             walk.leave()
             raise
         return walk
+
+    def rehearsed(self, session: Session) -> rehearsal.Rehearsal:
+        """The pass over a run that is only replayed."""
+        return rehearsal.of_loop(self._items_of(connect.engine(), session), self._options.batch)
 
     def nested(self, place: Here) -> Walk[T]:
         """The walk inside another run."""

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from onward.api import transfer
+from onward.api import arriving, transfer
 from onward.api.journal import Journal
 from onward.core.errors import AlreadyRunning, JournalBroken, UsageError
 from onward.core.model import CLOSED, Run
@@ -95,8 +95,7 @@ def _carry(source: Journal, target: Journal, runs: list[Run]) -> int:
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
         transfer.write(source, [run.id for run in runs], file.write, move=True, keeps_ground=True)
         file.seek(0)
-        done = transfer.read(target, file, keeps_ground=True)
-    return sum(one.fate is transfer.Fate.KNOWN for one in done)
+        return sum(one.fate is arriving.Fate.KNOWN for one in arriving.read(target, file, keeps_ground=True))
 
 
 def _carry_queues(source: Journal, target: Journal) -> None:

@@ -247,7 +247,7 @@ def _say_continuing(engine: Engine, run: Run, session: Session) -> None:
         return  # nothing was interrupted
     age = observe.span(max(0.0, engine.store.now() - run.created_at))
     if run.kind == "workflow":
-        entries = sum(1 for e in session.recorded.values() if e.kind in ("step", "item"))
+        entries = session.recorded.count("step", "item")
         steps = "1 recorded step" if entries == 1 else f"{entries:,} recorded steps"
         observe.say(f"continuing {run.name} ({run.id}), begun {age} ago, {steps} kept")
         return

@@ -85,7 +85,10 @@ class Queue:
         return text_of(self._limits)
 
     def lane_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-        """What a run of the workflow `name` with these arguments is counted under; empty if it has no key."""
+        """What a run of the workflow `name` with these arguments is counted under; empty if it has no key.
+
+        Raises UsageError if `per_key` fails or gives what is no key.
+        """
         if self.per_key is None:
             return None
         try:

@@ -1,8 +1,8 @@
-"""Replay a recorded workflow with the code as it is now: which program it belongs to, and its function in it.
+"""Replay a recorded run with the code as it is now: which program it belongs to, and its function in it.
 
 The program is run as it was recorded, up to the call that began the run, which is answered from the record. If it
 begins something else before that, or never comes to that call, the workflow is looked up by its name and called with
-its recorded arguments.
+its recorded arguments. A loop or map has no function that could be looked up: its program must come to it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from onward.api.journal import Journal
 from onward.api.transfer import stored_entries
 from onward.api.workflow import Workflow
 from onward.core import codec
-from onward.core.errors import PayloadError, UsageError
-from onward.core.model import Run
+from onward.core.errors import PayloadError, Unwind, UsageError
+from onward.core.model import Begun, Run
 from onward.core.texts import plain
 from onward.runtime.drive import drive, drive_async
-from onward.runtime.replay import End, Foreign, Kind, Over, Replay, ReplayEngine
+from onward.runtime.replay import End, Foreign, Kind, Over, Recorded, Replay, ReplayEngine, place_of
 
 _CALLER: Final = "onward.cli.call"
+# Runs of a name that are looked at for what a script does before it comes to the loop that is replayed.
+_LOOKED_AT: Final = 100
 
 
 class Program(NamedTuple):
@@ -49,6 +51,7 @@ class Played(NamedTuple):
     end: End
     keys: list[str]  # what is recorded
     unused: list[str]  # of that, what was not asked for
+    begun: Begun | None = None  # what had begun of the item in front of which it ended
 
 
 def replay(
@@ -58,26 +61,43 @@ def replay(
     *,
     stop_at: str | None = None,
     arrived: Callable[[str, Kind], bool] = lambda key, kind: True,
+    enter: bool = False,
 ) -> Played:
-    """Run the function of a recorded workflow against its record, in memory; no step is executed, nothing is written.
+    """Run a recorded workflow, loop or map against its record, in memory; no step is executed, nothing is written.
 
-    Ends at `stop_at`, a key, when `arrived` says so; with the first unit that is not recorded in any case. From then on
-    this process can be used for nothing else. Raises UsageError for what is no workflow or whose function is not found.
+    Ends at `stop_at`, a key, when `arrived` says so; with the first unit that is not recorded in any case. With `enter`
+    the body of a loop's item that is not recorded is gone into. From then on
+    this process can be used for nothing else. Raises UsageError for a run whose function or loop is not found.
     """
     run = journal.get(run_id).run
-    if run.kind != "workflow":
-        raise UsageError(
-            f"run {plain(run.id)} is a {run.kind}: of its items only the outcomes are recorded, not what their bodies "
-            f"did, so it cannot be replayed; nothing was executed. What is: onward show {plain(run.id)} --errors"
-        )
-    entries = stored_entries(journal, run, journal.store.last_seq(run.no))
-    engine = _Engine(run, entries, journal.store.begun(run.no), stop_at=stop_at, arrived=arrived)
+    engine = _Engine(
+        *_recorded(journal, run),
+        stop_at=stop_at,
+        arrived=arrived,
+        beside=lambda want: _beside(journal, want),
+        renamed=program is not None,
+    )
+    engine.enters = enter
     connect.pin(engine)
-    end = _end(engine, program or recorded_program(run))
+    program = program or recorded_program(run)
+    end = _end(engine, program) if run.kind == "workflow" else _end_of_pass(engine, program)
     session = engine.replay
     assert session is not None, "only a session ends"
-    unused = engine.unused(session)
-    return Played(run, end, [*session.recorded], unused)
+    keys, unused = engine.outcomes(session)
+    return Played(run, end, keys, unused, session.begun.get(end.key))
+
+
+def _recorded(journal: Journal, run: Run) -> Recorded:
+    store = journal.store
+    return Recorded(run, stored_entries(journal, run, store.last_seq(run.no)), store.begun(run.no))
+
+
+def _beside(journal: Journal, want: Run) -> Recorded | None:
+    """The latest recorded run of the same place or call; None if there is none."""
+    for run in journal.store.runs(name=want.name, limit=_LOOKED_AT):
+        if run.kind == want.kind and place_of(run) == place_of(want):
+            return _recorded(journal, run)
+    return None
 
 
 class _Engine(ReplayEngine):
@@ -98,7 +118,7 @@ def recorded_program(run: Run) -> Program:
         at = words.index("&&")
         folder, words = " ".join(words[1:at]), words[at + 1 :]
     if words[1:2] == ["-m"] and len(words) > 2:
-        if words[2] == _CALLER and len(words) > 3:
+        if run.kind == "workflow" and words[2] == _CALLER and len(words) > 3:
             return Program("import", words[3].partition(":")[0], folder=folder)
         return Program("module", words[2], tuple(words[3:]), folder)
     if len(words) > 1 and words[1].endswith(".py"):
@@ -137,6 +157,49 @@ def _end(engine: _Engine, program: Program) -> End:
             raise _not_found(engine.original, program, failure)
         with _as_main(found):
             return _called(engine, workflow)
+
+
+def _end_of_pass(engine: _Engine, program: Program) -> End:
+    """How the replay of a loop or map ended, in the program that comes to it."""
+    run, failure = engine.original, None
+    if program.kind == "import":
+        raise UsageError(
+            f"run {plain(run.id)} is a {run.kind}, to which only its own program comes; nothing was executed. Name it: "
+            f"--script FILE"
+        )
+    with _as_begun(program):
+        try:
+            _run(program)
+        except Over as over:
+            return over.end
+        except Foreign as other:
+            raise UsageError(
+                f"{program.name} comes to `{plain(other.run.name)}` before the {run.kind} `{plain(run.name)}`, and the "
+                f"journal has no result of that; the replay ended there, nothing was executed"
+            ) from None
+        except (Exception, SystemExit, Unwind) as error:
+            failure = error
+    session = engine.replay
+    if session is not None and isinstance(failure, Exception):
+        return End("raised", _entered(session), error=failure)
+    if session is not None and session.end is not None:
+        return session.end
+    raise _not_reached(run, program, failure)
+
+
+def _entered(session: Replay) -> str:
+    return session.end.key if session.end is not None else ""
+
+
+def _not_reached(run: Run, program: Program, failure: BaseException | None) -> UsageError:
+    what = f"{program.name} ended without coming to the {run.kind} `{plain(run.name)}`"
+    if failure is not None and not isinstance(failure, SystemExit):
+        line = traceback.format_exception_only(failure)[-1].strip()
+        what = f"{program.name} ended with an error before the {run.kind} `{plain(run.name)}` ({plain(line)})"
+    return UsageError(
+        f"{what}; nothing of it was executed. Name the program: --script FILE; if it was renamed: "
+        f"onward rename {plain(run.name)} NEW"
+    )
 
 
 def _run(program: Program) -> Mapping[str, Any]:

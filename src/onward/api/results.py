@@ -32,9 +32,9 @@ from onward.runtime.session import Session
 if TYPE_CHECKING:
     import asyncio
 
-    from onward.api import pool, rounds
+    from onward.api import pool, rehearsal, rounds
 else:
-    asyncio = Lazily("asyncio")
+    asyncio, rehearsal = Lazily("asyncio"), Lazily("onward.api.rehearsal")
     pool, rounds = Lazily("onward.api.pool"), Lazily("onward.api.rounds")
 
 R = TypeVar("R")
@@ -72,11 +72,12 @@ class Map(Generic[R]):
         self._use()
         return AsyncResults(self._begin_async, self._async)
 
-    async def _begin_async(self) -> Window:
+    async def _begin_async(self) -> Window | rehearsal.Rehearsal:
         self._source: Source[Any] = Source(self._items)
         with self._hired() as hired:
             place = current.here(begins_run=True)
-            return self._window(hired, None if place is not None else await self._obtain_async(self._source))
+            got = None if place is not None else await self._obtain_async(self._source)
+            return self._rehearsed(hired, got) or self._window(hired, got)
 
     def __del__(self) -> None:
         if not self.__dict__.get("_used", True):
@@ -134,6 +135,16 @@ class Map(Generic[R]):
                 hired.close()
             raise
 
+    def _rehearsed(
+        self, hired: pool.Pool | None, session: Session | Run | None
+    ) -> rehearsal.Rehearsal | None:
+        """The pass over a run that is only replayed; None for one that is to be done."""
+        if not isinstance(session, Session) or not session.rehearses:
+            return None
+        if hired is not None:
+            hired.close()
+        return rehearsal.of_map(self._keyed(connect.engine(), session), self._settings.on_error)
+
     def _window(self, hired: pool.Pool | None, session: Session | Run | None) -> Window:
         """The window on a run of its own; without a session on the run around it."""
         engine, settings = connect.engine(), self._settings
@@ -178,6 +189,10 @@ class Map(Generic[R]):
                     engine, fresh = connect.engine(), self._settings.fresh
                     want, source = rounds.chosen(engine, want, self._keyed, source, fresh=fresh)
                 session = self._obtain(want)
+            rehearsed = self._rehearsed(hired, session)
+            if rehearsed is not None:
+                yield from rehearsed.over(source)
+                return
             window = self._window(hired, session)
         crew = window.work.crew(self._name, in_loop=False)
         more = True
@@ -198,7 +213,11 @@ class Map(Generic[R]):
             drive(window.verdict_flow(), window.engine, window.session)
             self._finished(window)
 
-    async def _async(self, window: Window) -> AsyncGenerator[R, None]:
+    async def _async(self, window: Window | rehearsal.Rehearsal) -> AsyncGenerator[R, None]:
+        if not isinstance(window, Window):
+            async for result in window.over_async(self._source):
+                yield result
+            return
         crew = window.work.crew(self._name, in_loop=True)
         source, more = self._source, True
         with window.open(crew):
@@ -228,11 +247,11 @@ class AsyncResults(Generic[R]):
 
     def __init__(
         self,
-        begin: Callable[[], Awaitable[Window]],
-        results: Callable[[Window], AsyncGenerator[R, None]],
+        begin: Callable[[], Awaitable[Window | rehearsal.Rehearsal]],
+        results: Callable[[Window | rehearsal.Rehearsal], AsyncGenerator[R, None]],
     ) -> None:
         self._begin, self._give = begin, results
-        self._window: Window | None = None
+        self._window: Window | rehearsal.Rehearsal | None = None
         self._results: AsyncGenerator[R, None] | None = None
 
     def __aiter__(self) -> AsyncResults[R]:
@@ -246,11 +265,11 @@ class AsyncResults(Generic[R]):
 
     async def aclose(self) -> None:
         """Begin nothing more, wait for what is in flight, give the run back."""
-        if self._window is not None and self._results is not None:
+        if isinstance(self._window, Window) and self._results is not None:
             await self._window.rest(at_once=False)
             self._window.leave()
             await self._results.aclose()
 
     def __del__(self) -> None:
-        if self._window is not None:
+        if isinstance(self._window, Window):
             self._window.leave()

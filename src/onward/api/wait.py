@@ -134,7 +134,8 @@ def gather(*branches: Callable[[], T]) -> list[T]:
 
         a, b = onward.gather(lambda: charge(order), lambda: reserve(order))
 
-    Each branch names its steps apart from the others, so their order does not matter. All branches come to rest
+    Each branch names its steps apart from the others, so their order does not matter, and what it has recorded is
+    not executed again when the run is continued. All branches come to rest
     before the first error, by order of arguments, is raised. Inside an event loop use `onward.aio.gather`.
     """
     refuse_in_loop("onward.gather", "await onward.aio.gather(...)")
@@ -202,7 +203,7 @@ def where() -> Current | None:
         if here is not None and here.attempt > 1:
             use_the_other_server()
 
-    Raises nothing of its own.
+    Run and key are the same in every attempt and after every restart. Raises nothing of its own.
     """
     place = current.peek()
     if place is None:

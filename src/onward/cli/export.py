@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
 import click
 
-from onward.api import connect, transfer
+from onward.api import arriving, connect, transfer
 from onward.api.journal import Journal
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
-from onward.core.model import CLOSED, Run
+from onward.core.model import CLOSED
 from onward.core.texts import plain
 from onward.runtime.engine import Engine
 from onward.storage import host
 from onward.storage.open import open_store
 
-_ALL: Final = 1_000_000
+# Commands that continue what was imported, listed at the end.
+_COMMANDS: Final = 20
 
 
 @click.command()
@@ -42,30 +43,22 @@ def export(run_ids: Sequence[str], target: str | None, *, everything: bool, move
     """
     if everything == bool(run_ids):
         raise UsageError("name the runs to export, or say --all; nothing was written")
-    with Journal.existing() as journal:
-        wanted = [run.id for run in journal.store.runs(limit=_ALL)] if everything else run_ids
-        with _target(target, move=move) as write:
-            runs = transfer.write(journal, wanted, write, move=move)
-    _say_exported(runs, target, move=move)
+    with Journal.existing() as journal, _target(target, move=move) as write:
+        done = transfer.write(journal, None if everything else run_ids, write, move=move)
+    _say_exported(done, target, move=move)
 
 
-def _say_exported(runs: Sequence[Run], target: str | None, *, move: bool) -> None:
-    unfinished = [run for run in runs if run.state not in CLOSED]
+def _say_exported(done: transfer.Exported, target: str | None, *, move: bool) -> None:
     where = plain(target, 1_000) if target else "FILE"
-    what = "1 run is" if len(runs) == 1 else f"{len(runs):,} runs are"
+    what = "1 run is" if done.runs == 1 else f"{done.runs:,} runs are"
     tell(f"{what} written; read them into another journal with: ONWARD_URL=... onward import {where}")
-    if unfinished and move:
-        tell(
-            f"{_count(unfinished)} closed here; continue there, after the import, with the same command as here"
-        )
-    elif unfinished:
-        tell(
-            f"{_count(unfinished)} unfinished: the copy arrives closed. To let it go on there, export with --move"
-        )
-
-
-def _count(runs: Sequence[Run]) -> str:
-    return f"{plain(runs[0].name)} is" if len(runs) == 1 else f"{len(runs):,} of them are"
+    which = (
+        f"{plain(done.unfinished_name)} is" if done.unfinished == 1 else f"{done.unfinished:,} of them are"
+    )
+    if done.unfinished and move:
+        tell(f"{which} closed here; continue there, after the import, with the same command as here")
+    elif done.unfinished:
+        tell(f"{which} unfinished: the copy arrives closed. To let it go on there, export with --move")
 
 
 @contextmanager
@@ -123,32 +116,41 @@ def _complaining(what: str, *, move: bool) -> Iterator[None]:
 def import_(file: IO[bytes], *, take_over: bool, as_json: bool) -> None:
     """Read runs that `onward export` wrote into the journal.
 
-    FILE is `-` for stdin. All of it is checked first; a damaged or half-written one is refused whole. Runs that are
-    here already are left as they are, so importing twice is harmless.
+    FILE is `-` for stdin. All of it is checked first; a damaged or half-written one is refused whole. Each run arrives
+    whole or not at all. Runs that are here already are left as they are, so importing twice is harmless, and an import
+    that was interrupted is continued by the same command.
     """
     url = connect.resolved(connect.find_url())
     with Journal(Engine(open_store(url), keeper=False)) as journal:
-        done = transfer.read(journal, file, take_over=take_over)
+        done = arriving.read(journal, file, take_over=take_over)
         if as_json:
-            rows = [{"id": one.run_id, "name": one.name, "imported": one.fate.value} for one in done]
+            rows = [{"id": one.run.id, "name": one.run.name, "imported": one.fate.value} for one in done]
             output.emit({"journal": journal.place, "runs": rows})
             return
-        for one in done:
-            click.echo(f"{plain(one.run_id)}  {plain(one.name)}  {_FATES[one.fate]}")
         _say_imported(journal, done)
 
 
 _FATES: Final = {
-    transfer.Fate.NEW: "imported",
-    transfer.Fate.CLOSED: "imported as a closed copy: it is unfinished where it comes from",
-    transfer.Fate.KNOWN: "was here already, left as it is",
+    arriving.Fate.NEW: "imported",
+    arriving.Fate.CLOSED: "imported as a closed copy: it is unfinished where it comes from",
+    arriving.Fate.KNOWN: "was here already, left as it is",
 }
 
 
-def _say_imported(journal: Journal, done: Sequence[transfer.Imported]) -> None:
-    for one in done:
-        run = journal.get(one.run_id).run
-        if one.fate is transfer.Fate.NEW and run.state not in CLOSED:
-            tell(f"continue {plain(one.name)} with: {output.command_text(run)}")
-    new = sum(one.fate is not transfer.Fate.KNOWN for one in done)
-    tell(f"{new} of {len(done)} runs imported into {journal.place}")
+def _say_imported(journal: Journal, done: Iterable[arriving.Imported]) -> None:
+    """Each run as soon as it is in the journal; what continues those that go on, at the end."""
+    runs = new = unfinished = 0
+    commands = []
+    for run, fate in done:
+        click.echo(f"{plain(run.id)}  {plain(run.name)}  {_FATES[fate]}")
+        runs += 1
+        new += fate is not arriving.Fate.KNOWN
+        if fate is arriving.Fate.NEW and run.state not in CLOSED:
+            unfinished += 1
+            if unfinished <= _COMMANDS:
+                commands.append(f"continue {plain(run.name)} with: {output.command_text(run)}")
+    for command in commands:
+        tell(command)
+    if unfinished > _COMMANDS:
+        tell(f"and so on: {unfinished - _COMMANDS:,} more are unfinished; onward status lists them")
+    tell(f"{new} of {runs} runs imported into {journal.place}")

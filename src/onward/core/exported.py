@@ -15,8 +15,8 @@ from onward.core.errors import UsageError
 from onward.core.model import Begun, Entry, EntryKind, EntryState, Run, RunKind, RunState
 
 # The number of this format. A later one may hold what this program does not know, and is refused.
-# 2: runs of queues.
-FORMAT: Final = 2
+# 2: runs of queues. 3: how many runs there are is said at the end only.
+FORMAT: Final = 3
 _INT: Final = 2**63
 # A key is the path of scopes that leads to a unit.
 _PATH_CHARS: Final = limits.KEY_CHARS * 2 * limits.SCOPE_DEPTH

@@ -6,7 +6,7 @@ A key is the path of scopes that leads to the unit: `fetch#3` is the third call 
 
 from __future__ import annotations
 
-from onward.core import limits
+from onward.core import codec, limits
 from onward.core.errors import UsageError
 from onward.core.model import Entry
 
@@ -78,7 +78,7 @@ def divergence(entry: Entry, kind: str, name: str, fingerprint: bytes | None) ->
         return f"{entry.kind} `{entry.name}`", f"{kind} `{name}`"
     if (
         entry.state == "done"
-        and entry.fingerprint != fingerprint
+        and entry.fingerprint not in (fingerprint, codec.hashed(fingerprint))
         and None not in (entry.fingerprint, fingerprint)
     ):
         return f"{kind} `{name}` with other arguments", f"{kind} `{name}` with these arguments"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice, takewhile
@@ -107,7 +106,8 @@ def _expanded(cron: str) -> str:
 def times(timing: Timing, since: float, *, after: float) -> Iterator[float]:
     """The nominal times later than `after`, in order. Those of an interval are counted from `since`, the first."""
     if timing.every_s is not None:
-        count = max(0, math.floor((after - since) / timing.every_s) + 1)
+        # `//` and not a quotient rounded first: that takes the last moment before a time for the time itself.
+        count = max(0, int((after - since) // timing.every_s) + 1)
         while True:
             yield since + count * timing.every_s
             count += 1
@@ -135,7 +135,7 @@ def between(timing: Timing, since: float, *, after: float, until: float, at_most
 def latest(timing: Timing, since: float, *, after: float, until: float) -> float | None:
     """The last nominal time later than `after` up to `until`, however many there are."""
     if timing.every_s is not None:
-        at = since + math.floor((until - since) / timing.every_s) * timing.every_s
+        at = since + (until - since) // timing.every_s * timing.every_s
         return at if at > after and at >= since else None
     for back_s in _BACK_S:
         start = max(after, until - back_s)

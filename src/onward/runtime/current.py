@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Here:
     """One place in a run: the scope that names calls made in it, and who may make them."""
 
-    __slots__ = ("_scope", "attempt", "inside_step", "key", "process", "rows", "session", "task", "thread")
+    __slots__ = ("attempt", "inside_step", "key", "opened", "process", "rows", "session", "task", "thread")
 
     def __init__(
         self,
@@ -50,20 +50,20 @@ class Here:
         self.process = process
         # What the body of a loop's item has written to sinks so far; None where rows have no item to go with.
         self.rows: dict[Any, list[str]] | None = None
-        self._scope: Scope | None = None
+        self.opened: Scope | None = None  # its scope, once that is made
 
     @property
     def scope(self) -> Scope:
         """Names what is called here. Made when it is first asked for: most steps call nothing durable."""
-        scope = self._scope
+        scope = self.opened
         if scope is None:
             key = self.key
-            self._scope = scope = Scope(key + SEPARATOR, key.count(SEPARATOR) + 1) if key else Scope()
+            self.opened = scope = Scope(key + SEPARATOR, key.count(SEPARATOR) + 1) if key else Scope()
         return scope
 
     @scope.setter
     def scope(self, scope: Scope) -> None:
-        self._scope = scope
+        self.opened = scope
 
     def own(self) -> None:
         """The calling thread and task are the ones that may call steps here."""
@@ -92,7 +92,9 @@ def here(*, begins_run: bool = False) -> Here | None:
         if _active and not begins_run:
             _refuse_stray()
         return None
-    if place.thread != _get_ident() or place.task is not running_task() or place.process != _process:
+    # Without asyncio there is no task; asked here, because every step comes by.
+    task = running_task() if "asyncio" in _modules else None
+    if place.task is not task or place.thread != _get_ident() or place.process != _process:
         raise WrongThread("a step or other durable call", _stray_name(place), place.session.run.id)
     return place
 

@@ -247,18 +247,7 @@ def _left(engine: Engine, here: Here, error: BaseException) -> None:
 async def _commit(engine: Engine, changes: Sequence[Change]) -> list[Answer]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[list[Answer]] = loop.create_future()
-    late: list[Ticket] = []
-
-    def settled(ticket: Ticket) -> None:
-        if future.cancelled():
-            late.append(ticket)
-            return
-        if ticket.error is not None:
-            future.set_exception(ticket.error)
-        else:
-            future.set_result(ticket.result())
-
-    engine.committer.submit(changes, loop, settled)
+    ticket = engine.committer.submit(changes, loop, _settled, future)
     try:
         return await future
     except asyncio.CancelledError:
@@ -266,7 +255,17 @@ async def _commit(engine: Engine, changes: Sequence[Change]) -> list[Answer]:
             raise
         # Cancelled together with the waiter, or answered just before the waiter was.
         answered = None if future.cancelled() else future
-        return await interrupted.committed(late, answered)
+        return await interrupted.committed(ticket, answered)
+
+
+def _settled(ticket: Ticket) -> None:
+    future: asyncio.Future[list[Answer]] = ticket.waiter
+    if future.cancelled():
+        return  # `interrupted` looks at the ticket itself
+    if ticket.error is not None:
+        future.set_exception(ticket.error)
+    else:
+        future.set_result(ticket.result())
 
 
 def _broken(session: Session, error: JournalError) -> BaseException:

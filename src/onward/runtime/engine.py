@@ -254,7 +254,7 @@ class Engine(Leases):
         if run.fence > 1:
             session.begun.update((b.key, b) for b in self.store.begun(run.no))
             if run.kind == "workflow":
-                session.learn(self.store.entries(run.no))
+                session.learn(self.store.recorded(run.no))
                 session.expect()
             else:
                 session.done = run.done + self.store.count_items(run.no, run.counted_seq)

@@ -6,7 +6,6 @@ live code must have seen it there too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from onward.core.keys import Scope
@@ -21,16 +20,14 @@ else:
     asyncio = Lazily("asyncio")
 
 
-async def committed(
-    late: Sequence[Ticket], answered: asyncio.Future[list[Answer]] | None = None
-) -> list[Answer]:
-    """The answers to a commit whose waiter was cancelled: those it has had, or once `late` holds its ticket."""
-    while answered is None and not late:
+async def committed(ticket: Ticket, answered: asyncio.Future[list[Answer]] | None = None) -> list[Answer]:
+    """The answers to a commit whose waiter was cancelled: those it has had, or once its ticket has them."""
+    while answered is None and not ticket.settled:
         try:
             await asyncio.sleep(0.001)
         except asyncio.CancelledError:
             continue
-    answers = late[0].result() if answered is None else answered.result()
+    answers = ticket.result() if answered is None else answered.result()
     Cancellation(asyncio.current_task(), peek())
     return answers
 

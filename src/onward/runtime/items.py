@@ -273,7 +273,7 @@ class Items:
         if again:
             self._again.discard(key)
             if not self.nested:
-                self.session.recorded.pop(key, None)
+                self.session.recorded.pop(key)
 
     def look_again(self, entry: Entry) -> None:
         """A done item of a map is to be performed as if it were not: whether its record stands is found out there."""

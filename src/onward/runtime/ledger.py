@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from onward.core import keys, limits
 from onward.core.codec_files import MARK
 from onward.core.decide import Beaten, decide
-from onward.core.model import Begun, Change, Entry, EntryKind, Run
+from onward.core.model import Begun, Change, Entry, EntryKind, Run, made
 from onward.runtime.lease import Lease
+from onward.runtime.recorded import Recorded
 from onward.runtime.suspects import Suspects
 from onward.storage.committer import Ticket
 
@@ -31,6 +32,8 @@ class Marked(Protocol):
 
 class Ledger(Lease):
     """A lease together with what the run's journal said when it began, and what it has recorded since."""
+
+    rehearses: ClassVar[bool] = False  # whether it only looks: see `replay`
 
     __slots__ = (
         "_ahead",
@@ -64,7 +67,7 @@ class Ledger(Lease):
     ) -> None:
         super().__init__(run, last_seq=last_seq, safe_until=safe_until, clock=clock)
         self.side_by_side = 0  # maps whose items are being executed
-        self.recorded: dict[str, Entry] = {}
+        self.recorded = Recorded()
         self.begun: dict[str, Begun] = {b.key: b for b in begun}
         self.visited: set[str] | None = None  # keys of recorded outcomes that this lease has come to
         self._ahead: dict[str, set[str]] | None = (
@@ -86,32 +89,32 @@ class Ledger(Lease):
 
     # -- what is recorded ---------------------------------------------------------------------------------
 
-    def learn(self, entries: Iterable[Entry]) -> None:
-        """Take in what is recorded; later entries of a key stand for earlier ones."""
-        recorded = self.recorded
-        plain = self.run.kind == "workflow"
+    def learn(self, entries: Iterable[tuple[Any, ...]]) -> None:
+        """Take in what is recorded, as Entries or their fields; later ones of a key stand for earlier ones."""
+        rows = self.recorded.rows
+        plain, inside = self.run.kind == "workflow", keys.SEPARATOR
         for entry in entries:
             # By number and not by name: a run may have recorded thousands of these, and its next call waits for them.
-            key, kind, state = entry[:3]
+            key, state = entry[0], entry[2]
             if state == "done":
-                if kind == "beat":
-                    self.beats[key.rpartition(keys.SEPARATOR)[0]] = entry
-                elif plain and keys.SEPARATOR not in key:
-                    recorded[key] = entry
+                if plain and inside not in key:  # no beat, which lies in the scope of its unit
+                    rows[key] = entry
+                elif entry[1] == "beat":
+                    self.beats[key.rpartition(inside)[0]] = made(entry)
                 else:
                     self.remember(entry)
             elif state == "failed":
-                if key not in recorded:
+                if key not in rows:
                     self.remember(entry)
-            elif state == "reopened" and key in recorded and recorded[key].state == "failed":
-                del recorded[key]
+            elif state == "reopened" and key in rows and rows[key][2] == "failed":
+                del rows[key]
 
-    def remember(self, entry: Entry) -> None:
-        """A new outcome, once it is durable."""
-        key = entry.key
+    def remember(self, entry: tuple[Any, ...]) -> None:
+        """A new outcome, once it is durable: an Entry, or its fields."""
+        key: str = entry[0]
         if self.run.kind != "workflow":
             item, inside, _ = key.partition(keys.SEPARATOR)
-            if not inside and entry.kind == "item":
+            if not inside and entry[1] == "item":
                 return  # an item of the loop itself: looked up in the journal, so that a long loop stays small
             if inside:
                 self._scopes.setdefault(item, []).append(key)
@@ -120,35 +123,33 @@ class Ledger(Lease):
             while keys.SEPARATOR in outer:
                 outer = outer.rpartition(keys.SEPARATOR)[0]
                 self.peopled.add(outer)
-        self.recorded[key] = entry
+        self.recorded.rows[key] = entry
 
     def forget_scope(self, key: str) -> None:
         """Drop what was recorded inside an item that has ended, so that a long loop stays small."""
         for inner in self._scopes.pop(key, ()):
-            self.recorded.pop(inner, None)
+            self.recorded.pop(inner)
         if self.beats:
             inside = key + keys.SEPARATOR
             for unit in [unit for unit in list(self.beats) if unit == key or unit.startswith(inside)]:
                 self.beats.pop(unit, None)
 
-    def recalled(self, key: str, kind: EntryKind, name: str, fingerprint: bytes) -> Entry | None:
-        """What is recorded for this very call; None if nothing is, or something that `perform` must look at.
+    def recalls(self, row: tuple[Any, ...], name: str, fingerprint: bytes) -> bool:
+        """Whether this row of what is recorded tells the outcome of this very call of a step; else `perform` looks.
 
-        Most of a replay are such calls: asked here first, each costs half of what a flow for it would.
+        Most of a replay are such calls: asked here first, each costs a fraction of what a flow for it would.
         """
-        entry = self.recorded.get(key)
-        if entry is None or entry[1:5] != (kind, "done", name, fingerprint):
-            return None
-        value = entry[5]
-        if value is not None and MARK in value:  # files, which have to be there still
-            return None
+        if row[4] != fingerprint or row[3] != name or row[2] != "done" or row[1] != "step":
+            return False
+        value = row[5]
+        if value is not None and "$" in value and MARK in value:  # files, which have to be there still
+            return False
         visited = self.visited
         if visited is not None:
+            visited.add(key := row[0])
             if self._ahead:
                 self.met(key)
-            else:
-                visited.add(key)
-        return entry
+        return True
 
     def given_of(self, key: str) -> tuple[object, ...]:
         """The item of this key, in a tuple; empty for what is none."""

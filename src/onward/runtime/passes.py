@@ -126,6 +126,10 @@ class Pass:
         self._remember_repeat(base, number)
         return True
 
+    def has_met(self, seq: int) -> bool:
+        """Whether an item of this pass was recognised as the one of this entry."""
+        return seq in self._met
+
     def _look_up(self, base: str) -> tuple[str, Standing]:
         count = self._first_unmet(base)
         key = repeated(base, count)

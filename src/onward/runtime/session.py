@@ -183,12 +183,12 @@ class Session(Ledger):
 
     def begins_straight(self, unit: Unit) -> bool:
         """Begin a unit's first attempt; False, and nothing has begun, if anything at all is to be looked at first."""
-        key, _, _, _, _, certain_start, _ = unit
+        key = unit[0]  # by number: taking a named tuple apart costs as much as all of the questions
         if (
-            key in self.recorded
+            key in self.recorded.rows
             or key in self.begun
             or self.run_stalls
-            or certain_start
+            or unit[5]  # certain_start
             or self.suspects is not None
             or self.asked is not None
             or self.unwinding is not None
@@ -210,10 +210,10 @@ class Session(Ledger):
             text = payload(value, None)
         except NotRecordable:
             return None
-        key, kind, name, _, fingerprint, _, _ = unit
+        key = unit[0]
         marked = not self.settle_marker(key)
         change = succeeded(
-            self.run, key, kind, name, text, fingerprint, begun_at, now=ended_at, marked=marked
+            self.run, key, unit[1], unit[2], text, unit[4], begun_at, now=ended_at, marked=marked
         )
         return change if self.output is None else self.output.with_rows(self.run, change)
 
@@ -227,7 +227,7 @@ class Session(Ledger):
     def replay(self, entry: Entry) -> Any:
         """What was recorded: the value, or the error raised again."""
         if entry.state == "done":
-            return None if entry.value is None else decoded(entry)
+            return decoded(entry)
         error = recorded_error(entry)
         blame(error, entry.key)
         raise error
@@ -264,10 +264,14 @@ class Session(Ledger):
         """Take in that an outcome is durable, or was refused."""
         self.applied(answers)
         entry = change[2][0]
+        key = entry[0]
         if self.begun:
-            self.begun.pop(entry.key, None)
+            self.begun.pop(key, None)
         self.run_stalls = 0
-        self.remember(entry)
+        if self.run[1] == "workflow" and keys.SEPARATOR not in key:
+            self.recorded.rows[key] = entry
+        else:
+            self.remember(entry)
         if self.output is not None:
             self.output.deliver(change)
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
@@ -33,7 +33,7 @@ else:
 class Ticket:
     """Changes on their way to the disk, and what became of them."""
 
-    __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify")
+    __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify", "waiter")
 
     def __init__(self, changes: Sequence[Order], due: float = 0.0) -> None:
         self.changes = changes
@@ -43,6 +43,7 @@ class Ticket:
         self._gates: list[threading.Lock] = []  # one of each thread that waits
         self.loop: asyncio.AbstractEventLoop | None = None
         self.notify: Callable[[Ticket], None] | None = None
+        self.waiter: Any = None  # of whoever is notified
 
     @property
     def settled(self) -> bool:
@@ -53,7 +54,7 @@ class Ticket:
         if self.error is not None:
             raise self.error
         assert self.answers is not None, "the ticket is not settled yet"
-        return cast("list[Answer]", self.answers)  # of changes: only `claim` queues anything else
+        return self.answers  # type: ignore[return-value]  # of changes: only `claim` queues anything else
 
     def wait(self) -> None:
         """Block until the ticket is settled. Any number of threads may wait for it."""
@@ -100,7 +101,7 @@ class Committer:
 
     def commit(self, *changes: Change) -> list[Answer]:
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
-        return cast("list[Answer]", self._commit(changes))
+        return self._commit(changes)  # type: ignore[return-value]  # a cast is a call, and each step comes by
 
     def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
         """Block until the changes are durable, and the leases of a claim that sees what they have freed.
@@ -144,17 +145,26 @@ class Committer:
         return ticket
 
     def submit(
-        self, changes: Sequence[Change], loop: asyncio.AbstractEventLoop, notify: Callable[[Ticket], None]
-    ) -> None:
-        """Queue the changes and return; `notify(ticket)` is called in `loop` once the ticket is settled."""
+        self,
+        changes: Sequence[Change],
+        loop: asyncio.AbstractEventLoop,
+        notify: Callable[[Ticket], None],
+        waiter: Any = None,
+    ) -> Ticket:
+        """Queue the changes and return; `notify(ticket)` is called in `loop` once the ticket is settled.
+
+        `waiter` goes with the ticket, for whoever is notified.
+        """
         ticket = Ticket(changes)
-        ticket.loop, ticket.notify = loop, notify
+        ticket.loop, ticket.notify, ticket.waiter = loop, notify, waiter
         with self._mutex:
-            self._refuse_if_unusable()
+            if self._refusing:
+                self._refuse_if_unusable()
             self._queue.append(ticket)
             if not self._leading:
                 self._hand_over()
                 self._leading = True  # last: interrupted before it, whoever comes next leads
+        return ticket
 
     def later(self, *changes: Change, within_s: float = limits.JOIN_S, timed: bool = True) -> Ticket:
         """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up.

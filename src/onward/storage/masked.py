@@ -56,7 +56,7 @@ class Masked:
 
     def __init__(self) -> None:
         self._came: list[tuple[int, FrameType | None]] = []
-        self._replaced: list[tuple[int, Any]] = []
+        self._replaced: list[tuple[int, Any]] | None = None
 
     def __enter__(self) -> None:
         global _outermost
@@ -66,10 +66,14 @@ class Masked:
             _outermost = self
         try:
             handlers = tuple(map(_get, _SIGNALS))
-            for number in _numbers if handlers == _seen else _replaceable(handlers):
-                # Noted first: a signal that strikes between the two lines finds its own handler still in place.
-                self._replaced.append((number, _get(number)))
-                _set(number, self.note)
+            numbers = _numbers if handlers == _seen else _replaceable(handlers)
+            if numbers:
+                replaced = self._replaced = []
+                note = self.note
+                for number in numbers:
+                    # Noted first: a signal that strikes between the two lines finds its own handler still in place.
+                    replaced.append((number, _get(number)))
+                    _set(number, note)
         except BaseException:  # raised by a handler that was not replaced yet
             self._restore()
             raise
@@ -90,9 +94,9 @@ class Masked:
         raised: BaseException | None = None
         while True:
             try:
-                for number, handler in self._replaced:
+                for number, handler in self._replaced or ():
                     _set(number, handler)
-                self._replaced.clear()
+                self._replaced = None
                 if _outermost is self:
                     _outermost = None
                 while self._came:

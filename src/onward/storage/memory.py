@@ -354,6 +354,9 @@ class MemoryStore:
             found = self._of(run_no).entries[max(after + 1, 0) :]
         return found if limit < 0 else found[:limit]
 
+    def recorded(self, run_no: int) -> list[Entry]:
+        return self.entries(run_no)
+
     def last_seq(self, run_no: int) -> int:
         with self._lock:
             return len(self._of(run_no).entries) - 1

@@ -4,7 +4,7 @@ One numbered file a version; each is applied in one transaction, and none is eve
 the version before may be at work meanwhile, and be started afterwards: a migration that leaves them their tables and
 columns says in `meta` which layout is the `least` that a program must know to use what it makes. One that does not
 gives other names to what has changed, so that they fail instead of writing what is no longer meant
-(docs/decisions/021-old-and-new-side-by-side.md).
+(docs/decisions/022-old-and-new-side-by-side.md).
 """
 
 from __future__ import annotations

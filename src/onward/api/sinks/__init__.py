@@ -30,7 +30,7 @@ __all__ = ["Jsonl", "Part", "complete", "complete_or_leave", "jsonl", "output", 
 
 def complete(engine: Engine, session: Session) -> None:
     """Bring the files of a continued run up to what is recorded, whether or not anything more is written to them."""
-    if session.run.fence == 1 or session.unwinding is not None:
+    if session.run.fence == 1 or session.unwinding is not None or session.rehearses:
         return
     out = output(session)
     if out.complete:

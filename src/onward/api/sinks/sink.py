@@ -74,6 +74,8 @@ class Sink(ABC):
                 f"{self._name}: write() belongs into the body of an `onward.each` loop or the function of an "
                 "`onward.map`, outside of steps, so that the row is recorded with the item; nothing was written"
             )
+        if place.session.rehearses:
+            return  # nothing is done anew, and what was written is in the file or in the journal
         writer = self._writer(place.session, row)
         line = writer.line(row)
         if len(line) > limits.PAYLOAD_BYTES:

@@ -156,6 +156,9 @@ class Reader:
             Entry._make(row) for row in self._rows("entries", run_no, after, None if limit < 0 else limit)
         ]
 
+    def recorded(self, run_no: int) -> list[tuple[Any, ...]]:
+        return self._rows("entries", run_no, -1, None)
+
     def last_seq(self, run_no: int) -> int:
         last: int = self._rows("last_seq", run_no)[0][0]
         return last

@@ -97,6 +97,9 @@ class Reader:
     def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
         return _entries(self._rows("entries", run_no, after, limit))
 
+    def recorded(self, run_no: int) -> list[Row]:
+        return self._rows("entries", run_no, -1, -1)
+
     def last_seq(self, run_no: int) -> int:
         last: int = self._rows("last_seq", run_no)[0][0]
         return last

@@ -117,7 +117,8 @@ class SqliteStore(Upkeep):
     # -- writing ------------------------------------------------------------------------------------
 
     def commit(self, changes: Sequence[Order]) -> list[Answered]:
-        self._refuse_if_unusable()
+        if self._unusable is not None:
+            self._refuse_if_unusable()
         with self._writing:
             try:
                 self._turn.take(limits.BUSY_S)

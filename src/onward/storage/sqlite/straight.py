@@ -18,7 +18,7 @@ from onward.storage.guards import Guard
 from onward.storage.sqlite.transaction import UNWRITABLE, Row
 
 # What follows the entries, and the units, of a change that is nothing else.
-_NO_UNITS: Final = list(Change(0, 0)[3:])
+_NO_UNITS: Final = Change(0, 0)[3:]
 _NO_ROW: Final = list(Change(0, 0)[5:])
 _UNKNOWN: Final = (-1, -1)  # no fence is negative
 
@@ -59,9 +59,10 @@ class Straight:
         order = changes[0]
         if type(order) is not Change:
             return None
-        no, fence, entries, *rest = order
-        if rest != _NO_UNITS or len(entries) != 1:
+        entries = order[2]
+        if len(entries) != 1 or order[3:] != _NO_UNITS:
             return self._commit_all(changes)
+        no, fence = order[0], order[1]
         known, seq = self._last.get(no, _UNKNOWN)
         if known != fence:
             return None
