@@ -20,6 +20,7 @@ from onward.core import limits
 from onward.core.decide import unkeyed
 from onward.core.errors import JournalBusy, OutcomeUnknown, StepCrashed
 from onward.core.model import Begun, Change, Claim, Entry
+from onward.runtime import registry
 from onward.runtime.worker import Worker
 
 pytestmark = pytest.mark.important
@@ -66,6 +67,29 @@ def test_runs_whose_claim_was_not_answered_are_executed_soon(monkeypatch: pytest
         worker.rest(1)
     assert lost
     assert sorted(calls) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("step", ["register", "queues", "announce"])
+def test_a_worker_that_begins_while_its_journal_is_away_begins_as_soon_as_it_is_back(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was restarted at that moment ended the worker."""
+    run = job.start(1)
+    monkeypatch.setattr(registry, "_queues", dict(registry._queues))
+    onward.Queue("other", concurrency=3)
+    monkeypatch.setattr(limits, "FULL_RETRY_S", 0.01)
+    store = connect.engine().store
+    call, refused = getattr(store, step), []
+
+    def away(*args: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(args)
+            raise JournalBusy("it cannot be reached")
+        return call(*args)
+
+    monkeypatch.setattr(store, step, away)
+    assert [one.run.id for one in burst()] == [run.id]
+    assert len(refused) == 2
 
 
 def test_what_was_claimed_ahead_by_a_worker_that_died_goes_on_at_once_and_nobody_is_to_blame() -> None:

@@ -1,30 +1,32 @@
-"""A worker process of the chaos tests: what it executes, and the logs that say what really happened.
+"""What the workers of the chaos tests execute, and the logs that say what really happened.
 
-`python -m chaos.jobs URL FOLDER` works on the queues of the journal until it is ended. A line is written before and
-after each effect, straight to the kernel: what is in the log at the moment of a kill has happened.
+A line is written before and after each effect, and after each answer of the journal, straight to the kernel: what is in
+a log at the moment of a kill has happened. Lines have the time of the machine's monotonic clock, which all processes
+share, so what one process did before another can be told, whatever the clock on their wall says.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onward
-from onward.api import connect
-from onward.api.working import work
 from onward.core import limits
-from onward.core.model import Refused
+from onward.core.errors import OutcomeUnknown
+from onward.core.model import Applied, Change, Claimed, Refused
 from onward.runtime import current
 from onward.runtime.engine import Engine
 from onward.runtime.worker import Ended
 from onward.storage.open import open_store
+from onward.storage.postgres.store import PostgresStore
+from onward.storage.postgres.writer import Writer
 
 LEASE_S = 3.0
+CALL_S = 1.0  # of a call to a database server: three fit into a lease
 EFFECTS, WORKERS = "effects.log", "workers.log"
 _files: dict[str, int] = {}
 
@@ -36,7 +38,8 @@ def enter(folder: Path) -> None:
 
 
 def note(name: str, **what: Any) -> None:
-    os.write(_files[name], (json.dumps({**what, "pid": os.getpid(), "wall": time.time()}) + "\n").encode())
+    line = json.dumps({**what, "pid": os.getpid(), "mono": time.monotonic()})
+    os.write(_files[name], f"{line}\n".encode())
 
 
 def effect(takes_s: float) -> str:
@@ -109,22 +112,15 @@ def shorten() -> None:
     limits.LEASE_MARGIN_S = 0.5  # type: ignore[misc]
     limits.SUSPEND_S = 0.5  # type: ignore[misc]
     limits.FAULT_PAUSE_S = 0.2  # type: ignore[misc]
+    limits.CALL_S = CALL_S  # type: ignore[misc]
 
 
 def opened(url: str) -> Engine:
-    """The journal at `url`, with short leases; writes down what it refuses."""
+    """The journal at `url`, with short leases; writes down what it answers."""
     shorten()
-    store: Any = open_store(url)
-    commit = store.commit
-
-    def watched(changes: Sequence[Any]) -> list[Any]:
-        answers: list[Any] = commit(changes)
-        for answer in answers:
-            if isinstance(answer, Refused) and answer.reason == "fence":
-                note(WORKERS, what="refused")
-        return answers
-
-    store.commit = watched
+    store: Any = PostgresStore(url, call_s=CALL_S) if url.startswith("postgresql:") else open_store(url)
+    _watch_commits(store)
+    _watch_renewals(store)
     return Engine(store, lease_s=LEASE_S)
 
 
@@ -132,13 +128,68 @@ def told(ended: Ended) -> None:
     note(WORKERS, what=ended.how, run=ended.run.id, fence=ended.run.fence)
 
 
-if __name__ == "__main__":
-    from chaos import jobs  # as the module of that name, not as __main__
+# -- the evidence -------------------------------------------------------------------------------------------
 
-    url, folder = sys.argv[1], Path(sys.argv[2])
-    jobs.enter(folder)
-    connect._engine = jobs.opened(url)
-    jobs.note(WORKERS, what="up")
-    left = work(concurrency=4, drain_s=1.0, told=jobs.told)
-    jobs.note(WORKERS, what="down", left=left)
-    connect.disconnect()
+
+def _watch_commits(store: Any) -> None:
+    commit = store.commit
+
+    def watched(orders: Sequence[Any]) -> list[Any]:
+        asked = time.monotonic()
+        try:
+            answers: list[Any] = commit(orders)
+        except OutcomeUnknown:
+            note(WORKERS, what="left unknown")
+            raise
+        for order, answer in zip(orders, answers, strict=True):
+            _answered(order, answer, asked)
+        return answers
+
+    store.commit = watched
+
+
+def _answered(order: Any, answer: Any, asked: float) -> None:
+    match answer:
+        case Claimed(runs=runs):
+            for run, _ in runs:
+                note(WORKERS, what="claimed", no=run.no, fence=run.fence, asked=asked)
+        case Refused(reason="fence"):
+            note(WORKERS, what="refused", no=order.run_no, fence=order.fence)
+        case Applied(run_no=no) if isinstance(order, Change):
+            for entry in order.entries:
+                if entry.kind == "step" and entry.state == "done":
+                    note(WORKERS, what="recorded", no=no, key=entry.key, fence=entry.fence)
+                elif entry.name in ("orphaned", "returned"):
+                    note(WORKERS, what=entry.name, no=no, fence=order.fence)
+
+
+def _watch_renewals(store: Any) -> None:
+    renew = store.renew
+
+    def watched(owner: str, until: float) -> list[Any]:
+        asked = time.monotonic()
+        held: list[Any] = renew(owner, until)
+        off = store.now() - time.clock_gettime(time.CLOCK_REALTIME)  # the server's clock is this machine's
+        note(WORKERS, what="renewed", nos=[no for no, _ in held], asked=asked, off=off)
+        return held
+
+    store.renew = watched
+
+
+def watch_doubts() -> None:
+    """Write down whenever the answer to what may have been a commit was lost, and what the look for it has found."""
+    happened, transact = Writer._happened, Writer._transact
+
+    def looked(self: Writer, link: Any, transaction: Any, changes: Any) -> bool:
+        found = happened(self, link, transaction, changes)
+        note(WORKERS, what="unknown", found=found)
+        return found
+
+    def sent_before(self: Writer, link: Any, changes: Any, sent: Any) -> list[Any]:
+        answers = transact(self, link, changes, sent)
+        if sent is not None:
+            note(WORKERS, what="unknown", found=answers is sent.answers)
+        return answers
+
+    Writer._happened = looked  # type: ignore[method-assign]
+    Writer._transact = sent_before  # type: ignore[method-assign]

@@ -32,6 +32,7 @@ class Proxy:
         self.delivers = False
         self.spares_new = False  # whether connections that are made within a black hole pass
         self._pairs: list[_Pair] = []
+        self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def arm(self, word: bytes, fault: Fault) -> None:
@@ -50,11 +51,11 @@ class Proxy:
 
     def cut_all(self) -> None:
         """Reset every connection."""
-        for pair in self._pairs:
-            pair.reset()
-        self._pairs.clear()
+        while self._pairs:  # others may be made meanwhile
+            self._pairs.pop().reset()
 
     def close(self) -> None:
+        self._closed = True
         self.heal()
         self._listener.close()
         self.cut_all()
@@ -71,6 +72,8 @@ class Proxy:
                 _reset(client)
                 continue
             self._pairs.append(_Pair(self, client, server))
+            if self._closed:
+                self.cut_all()
 
 
 class _Pair:
@@ -98,7 +101,8 @@ class _Pair:
                         continue
                 if self._passes():
                     self._server.sendall(data)
-            self._server.shutdown(socket.SHUT_WR)
+            if self._passes():  # a goodbye vanishes in a black hole like anything else
+                self._server.shutdown(socket.SHUT_WR)
 
     def _strike(self, fault: Fault, data: bytes) -> bool:
         """Do it; whether the request has been dealt with."""
@@ -121,7 +125,9 @@ class _Pair:
                     self._answered.set()
                 elif self._passes():
                     self._client.sendall(data)
-            self._client.shutdown(socket.SHUT_WR)
+            if self._passes():
+                self._client.shutdown(socket.SHUT_WR)
+        self._answered.set()  # or never will be
 
     def _passes(self) -> bool:
         """Wait out a black hole; raises OSError if what vanished stays lost."""

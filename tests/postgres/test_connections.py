@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from onward.core.errors import JournalBusy, OutcomeUnknown
-from onward.core.model import Applied, Change, Claim, Claimed
+from onward.core.model import Applied, Arrived, Change, Claim, Claimed, Refused, Run
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
 from postgres.proxy import FAULTS, Fault, Proxy
 from postgres.server import Server
 from storage.rows import a_run, begun, entry, keys, opened, reason, recorded
-from storage.test_contract_queues import queued
+from storage.test_contract_arrivals import arrival, items
+from storage.test_contract_queues import claim, queued
 
 pytestmark = pytest.mark.important
 
@@ -93,6 +95,87 @@ def test_a_transaction_whose_commit_has_no_answer_happened_or_is_repeated(
     assert stored.no == answer.run_no
     assert stored.state == ("done" if way == "ended" else "running")
     assert len(direct.entries(stored.no)) == (way != "ended")
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "another", "begun"])
+@pytest.mark.parametrize("fault", ["black hole before", "black hole behind"])
+def test_an_item_whose_arrival_has_no_answer_is_in_its_run_once(
+    open_store: Open,
+    direct: PostgresStore,
+    proxy: Proxy,
+    postgres_server: Server,
+    fault: Fault,
+    meanwhile: str,
+) -> None:
+    """Nothing of its transaction was recognised where the run was there before: the item was put in a second time."""
+    store = open_store(port=proxy.port, call_s=0.5)
+    direct.commit([arrival("first", at_most=9)])
+    proxy.spares_new = False
+    proxy.arm(b"commit", fault)
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(store.commit, [arrival("same", at_most=9, run="b2")])
+        assert proxy.struck.wait(20)
+        postgres_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+        )
+        if meanwhile == "another":
+            direct.commit([arrival("same", at_most=9)])
+        begun: tuple[tuple[Run, int], ...] = ()
+        while meanwhile == "begun" and not begun:  # passed over while the session that ends has it locked
+            begun = claim(direct, owner="other", names=("load",)).runs
+        proxy.heal()
+        if begun:  # what tells of it is gone
+            with pytest.raises(OutcomeUnknown, match="may put the item in twice"):
+                late.result(30)
+        else:
+            [answer] = late.result(30)
+            assert isinstance(answer, Arrived)
+            assert answer.new
+    runs = [run for run, _ in (*begun, *claim(direct, 10, names=("load",)).runs)]
+    expected = {
+        "nothing": ["first", "same"],
+        "another": ["first", "same", "same"],
+        "begun": ["first", "same"] if fault.endswith("behind") else ["first"],
+    }[meanwhile]
+    assert [item for run in runs for item in items(run)] == expected
+
+
+@pytest.mark.parametrize("way", ["a single entry", "a claim"])
+def test_what_somebody_else_has_written_in_the_same_place_is_not_taken_for_ones_own(
+    store: PostgresStore, direct: PostgresStore, proxy: Proxy, postgres_server: Server, way: str
+) -> None:
+    """The request was lost with its answer; who took the run over wrote an entry of its number, key and fence.
+
+    So a holder was told that its step is recorded, which it was not. Of two who claimed a run both had it, under one
+    fence, if the answer of the one that came too late was lost.
+    """
+    alone = way == "a single entry"
+    run = opened(direct, "r", **({} if alone else {"owner": None, "lease_until": None, "state": "pending"}))
+    recorded(direct, run, entry("first"))
+
+    def claim(owner: str) -> Change:
+        lease = run._replace(fence=2, owner=owner, lease_until=99.0, state="running", leased_seq=1)
+        mark = entry("run/claimed", "mark", "mark", f'"{owner}"', fence=2)
+        return Change(run.no, 1, (mark,), after=lease, before=run)
+
+    taken = Change(run.no, 1, (entry("a", "crashed", value=None),), after=run._replace(fence=2))
+    if alone:
+        recorded(store, run, entry("b"))
+    proxy.arm(b"add_alone" if alone else b"commit", "black hole before")
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(store.commit, [Change(run.no, 1, (entry("a"),)) if alone else claim("late")])
+        assert proxy.struck.wait(20)
+        # It may stand in an open transaction, which the server ends after some seconds.
+        postgres_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+        )
+        assert isinstance(direct.commit([taken if alone else claim("first")])[0], Applied)
+        proxy.heal()
+        assert isinstance(late.result(30)[0], Refused)
+    assert direct.last_seq(run.no) == (2 if alone else 1)
+    stored = direct.run("r")
+    assert stored is not None
+    assert stored.owner == ("me" if alone else "first")
 
 
 def test_a_statement_that_comes_out_of_a_black_hole_late_writes_nothing_more(

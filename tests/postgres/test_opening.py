@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from onward.core.errors import JournalError, JournalUnusable
-from onward.core.model import Applied, Change
+from onward.core.errors import JournalBroken, JournalError, JournalUnusable
+from onward.core.model import Applied, Change, Owner
+from onward.storage.postgres import layout
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
@@ -163,6 +164,25 @@ def test_a_newer_layout_is_refused_and_left_alone(postgres_server: Server, schem
     postgres_server.execute(f"""UPDATE "{schema}".meta SET value = '99' WHERE name = 'version'""")
     refused(postgres_server.url(schema=schema), "has layout 99, this version of onward knows layouts up to")
     assert postgres_server.execute(f'SELECT value FROM "{schema}".meta') == [("99",)]
+
+
+def test_a_newer_layout_that_has_only_added_to_ours_is_used_as_it_is(
+    open_store: Open, postgres_server: Server, schema: str
+) -> None:
+    open_store().close()
+    postgres_server.execute(f"""UPDATE "{schema}".meta SET value = '99' WHERE name = 'version'""")
+    postgres_server.execute(f"""INSERT INTO "{schema}".meta VALUES ('least', '{layout.VERSION}')""")
+    store = open_store()
+    recorded(store, opened(store), entry("a"))
+    assert set(postgres_server.execute(f'SELECT name, value FROM "{schema}".meta')) == {
+        ("version", "99"),
+        ("least", str(layout.VERSION)),
+    }
+    postgres_server.execute(f"""UPDATE "{schema}".meta SET value = '99' WHERE name = 'least'""")
+    refused(postgres_server.url(schema=schema), "has layout 99, this version of onward knows layouts up to")
+    store.register(Owner("me", "here", "boot", 1, "job", 1.0))
+    with pytest.raises(JournalBroken, match="Update onward here"):  # whoever is at work hears of it in time
+        store.renew("me", 99.0)
 
 
 def test_tables_of_another_program_are_not_touched(postgres_server: Server, schema: str) -> None:

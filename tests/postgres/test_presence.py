@@ -16,6 +16,7 @@ from onward.core.model import Owner
 from onward.storage import host
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
+from postgres.proxy import Proxy
 from postgres.server import Server
 from storage import processes
 from storage.rows import entry, opened, recorded
@@ -134,6 +135,41 @@ def test_a_session_that_comes_back_proves_that_its_owner_lives(
         time.sleep(0.1)
     them.unregister("them")
     assert not watcher.owner_is_dead("them")
+
+
+def test_a_lock_that_a_lost_session_still_has_is_taken_once_it_is_gone(
+    watcher: PostgresStore, open_store: Open, postgres_server: Server, schema: str, proxy: Proxy
+) -> None:
+    """A server that is not told of a broken connection keeps its locks. The owner's next session tried for them once.
+
+    When the server noticed at last, nobody had them, and from other machines the living owner was taken for dead.
+    """
+    them = open_store(port=proxy.port, call_s=0.5)
+    them.register(Owner("them", "there", "another", 1, "job", 1.0))
+    lost = them._keeper.link(9e9).backend_pid
+    proxy.spares_new = True
+    proxy.go_dark()
+    them.renew("them", 99.0)
+    assert them._keeper.link(9e9).backend_pid != lost
+    assert postgres_server.execute(f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = {lost}")
+    postgres_server.execute(f"SELECT pg_terminate_backend({lost})")
+    for _ in range(15):
+        them.renew("them", 99.0)  # as its keeper does all the time
+        assert not watcher.owner_is_dead("them")
+        time.sleep(0.1)
+
+
+def test_an_owner_registers_over_a_connection_that_breaks(open_store: Open, proxy: Proxy) -> None:
+    """It ended a worker that had just been started, with a traceback."""
+    them = open_store(port=proxy.port, call_s=0.5)
+    proxy.arm(b"presence", "cut before")
+    them.register(Owner("them", "there", "another", 1, "job", 1.0))
+    assert proxy.struck.is_set()
+    proxy.arm(b"add_owner", "cut behind")
+    them.register(Owner("me", "there", "another", 1, "job", 1.0))
+    assert proxy.struck.is_set()
+    assert them.owner("them") is not None
+    assert them.owner("me") is not None
 
 
 def test_nobody_is_dead_while_a_server_has_just_begun(

@@ -252,7 +252,15 @@ def test_both_databases_know_the_same_statements() -> None:
     sqlite, postgres = load("onward.storage.sqlite"), load("onward.storage.postgres")
     only_sqlite = {
         *("is_empty", "add_entry", "guard", "vacuum", "snapshot", "integrity", "run_numbered", "wake"),
-        *("last_number", "added_runs", "first_start", "ready_priority", "is_awaited", "follow_begun"),
+        *(
+            "last_number",
+            "added_runs",
+            "first_start",
+            "ready_priority",
+            "is_awaited",
+            "follow_begun",
+            "least",
+        ),
     }
     assert set(sqlite) - set(postgres) == only_sqlite
     assert only_sqlite.isdisjoint(postgres)

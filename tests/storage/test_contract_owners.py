@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onward.core.model import Owner, Run
+import pytest
+
+from onward.core.model import Owner, Run, RunState
 from onward.storage import Store
 from onward.storage.sqlite.store import SqliteStore
 from storage.rows import opened
@@ -25,6 +27,19 @@ def test_requests_are_told_for_the_runs_of_one_owner(store: Store) -> None:
     assert store.requests("me") == [(runs[0].no, "pause")]
     store.request(runs[0].no, None)
     assert store.requests("me") == []
+
+
+@pytest.mark.parametrize("state", ["pending", "waiting", "paused", "stuck", "done", "failed", "cancelled"])
+def test_nothing_is_asked_of_a_run_that_nobody_executes(store: Store, state: RunState) -> None:
+    """Whoever asks does it himself then: a wish that nobody answers would meet the next holder out of the blue."""
+    run = opened(store, "r", state=state, owner=None, lease_until=None)
+    assert not store.request(run.no, "pause")
+    assert not store.request(run.no, "cancel")
+    assert store.run("r") == run
+    held = opened(store, "held")
+    assert store.request(held.no, "pause")
+    assert store.request(held.no, None)
+    assert not store.request(held.no + 99, "pause")  # nor of one that is not there
 
 
 def test_a_request_changes_the_version(store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onward.core.decide import Released, Returned, decide, submitted
+from onward.core.decide import Released, Returned, acted, decide, submitted
 from onward.core.flow import Limits, Quota, text_of
 from onward.core.model import Applied, Arrival, Arrived, Change, Claim, Claimed, Owner, Run, WorkerRow
 from onward.storage import Store
@@ -82,6 +82,12 @@ def suspend(store: Store, run_id: str, *awaits: str, wake_at: float | None = Non
     return decide(stored(store, run_id), Released("suspended", None, wake_at, awaits), now=store.now())
 
 
+def resume(store: Store, run_id: str) -> None:
+    change = acted(stored(store, run_id), "resumed", by="me", now=store.now())
+    assert change is not None
+    assert isinstance(store.commit([change])[0], Applied)
+
+
 def test_a_run_that_awaits_another_is_due_when_that_has_ended(store: Store, clock: Clock) -> None:
     for run_id in ("parent", "child", "other"):
         queued(store, run_id)
@@ -116,6 +122,59 @@ def test_what_has_ended_already_or_is_not_there_is_not_waited_for(store: Store, 
     assert [stored(store, run_id).wake_at for run_id in ("one", "two")] == [clock.at, clock.at]
 
 
+def test_whoever_waits_twice_for_the_same_is_woken_once(store: Store, clock: Clock) -> None:
+    """Named twice in one wait, and waited for again after a timer had come first."""
+    for run_id in ("parent", "child"):
+        queued(store, run_id)
+    claim(store, 2)
+    store.commit([suspend(store, "parent", "child", "child", wake_at=clock.at + 5)])
+    clock.at += 5
+    assert claimed(store) == ["parent"]
+    store.commit([suspend(store, "parent", "child")])
+    assert claimed(store) == []
+    finish(store, "child")
+    assert claimed(store) == ["parent"]
+    store.commit([suspend(store, "parent")])
+    assert stored(store, "parent").wake_at is None  # nothing of the first wait is left to wake it
+    assert claimed(store) == []
+
+
+def test_a_wake_up_that_came_meanwhile_is_not_undone_by_who_has_not_seen_it(
+    store: Store, clock: Clock
+) -> None:
+    """A person paused a run just as what it waited for had ended; resumed, it slept for ever."""
+    for run_id in ("parent", "child"):
+        queued(store, run_id)
+    claim(store, 2)
+    store.commit([suspend(store, "parent", "child")])
+    pause = acted(stored(store, "parent"), "paused", by="me", now=clock.at)
+    assert pause is not None
+    clock.at += 1
+    finish(store, "child")
+    woken_at = clock.at
+    clock.at += 1
+    assert isinstance(store.commit([pause])[0], Applied)
+    assert (stored(store, "parent").state, stored(store, "parent").wake_at) == ("paused", woken_at)
+    resume(store, "parent")
+    assert claimed(store) == ["parent"]
+
+
+def test_a_wake_up_reaches_a_paused_run(store: Store, clock: Clock) -> None:
+    for run_id in ("parent", "child"):
+        queued(store, run_id)
+    claim(store, 2)
+    store.commit([suspend(store, "parent", "child")])
+    pause = acted(stored(store, "parent"), "paused", by="me", now=clock.at)
+    assert pause is not None
+    store.commit([pause])
+    finish(store, "child")
+    assert stored(store, "parent").state == "paused"
+    assert stored(store, "parent").wake_at == clock.at
+    assert claimed(store) == []
+    resume(store, "parent")
+    assert claimed(store) == ["parent"]
+
+
 def test_a_timer_that_comes_first_is_not_put_off(store: Store, clock: Clock) -> None:
     at = clock.at
     queued(store, "parent")
@@ -141,6 +200,20 @@ def test_of_one_single_there_is_one_run(store: Store) -> None:
     finish(store, "a")
     assert store.single_run("end:daily") is None
     assert isinstance(store.commit([again])[0], Applied)
+
+
+def test_a_single_that_was_given_up_is_not_taken_again(store: Store) -> None:
+    """By a change that was decided before: the next run of it may be there already."""
+    run = queued(store, "a", single="end:daily")
+    store.commit([Change(run.no, run.fence, after=run._replace(single=None))])
+    assert store.single_run("end:daily") is None
+    late = Change(run.no, run.fence, after=run._replace(priority=5))
+    assert isinstance(store.commit([late])[0], Applied)
+    assert (stored(store, "a").priority, stored(store, "a").single) == (5, None)
+    queued(store, "b", single="end:daily")
+    found = store.single_run("end:daily")
+    assert found is not None
+    assert found.id == "b"
 
 
 def test_workers_are_listed_until_their_owner_is_forgotten(store: Store) -> None:

@@ -220,6 +220,24 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         SqliteStore(path)
 
 
+def test_a_newer_layout_that_has_only_added_to_ours_is_used_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    SqliteStore(path).close()
+    with apsw.Connection(str(path)) as other:
+        other.pragma("user_version", VERSION + 7)
+        other.execute("INSERT INTO meta (name, value) VALUES ('least', ?)", (str(VERSION),))
+    store = SqliteStore(path)
+    recorded(store, opened(store), entry("a"))
+    assert other.pragma("user_version") == VERSION + 7
+    other.execute("UPDATE meta SET value = ?", (str(VERSION + 1),))
+    with pytest.raises(JournalBroken, match="Update onward here"):  # whoever is at work hears of it in time
+        store.renew("me", 99.0)
+    store.close()
+    other.close()
+    with pytest.raises(JournalUnusable, match=rf"layout {VERSION + 7}.*Update onward"):
+        SqliteStore(path)
+
+
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     other = apsw.Connection(str(path))

@@ -57,11 +57,12 @@ class Programs:
         (self.folder / name).write_text(f"import os, sys, time, pathlib, onward\n{text}", encoding="utf-8")
         return name
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, source: Path | None = None) -> "subprocess.Popen[str]":
+        """A program; of another version of the product if that lies in `source`."""
         program = subprocess.Popen(
             [sys.executable, *words],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([*([str(source)] if source else []), *sys.path])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,13 +71,13 @@ class Programs:
         self.look_after(program)
         return program
 
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        program = self.start(*words)
+    def run(self, *words: str, source: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        program = self.start(*words, source=source)
         out, err = program.communicate(timeout=60)
         return subprocess.CompletedProcess(words, program.returncode, out, err)
 
-    def onward(self, *args: str) -> "subprocess.CompletedProcess[str]":
-        return self.run("-m", "onward.cli", *args)
+    def onward(self, *args: str, source: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return self.run("-m", "onward.cli", *args, source=source)
 
     def wait_for(self, *names: str) -> None:
         """Until these files are there."""

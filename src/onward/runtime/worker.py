@@ -76,11 +76,8 @@ class Worker:
 
     def run(self, *, burst: bool = False, at_most: int | None = None) -> None:
         """Claim and execute until drained; with `burst` until nothing is ready, with `at_most` after so many runs."""
-        self.engine.register()
         self._at_most = at_most
-        for queue in registry.queues():
-            self.engine.declare(queue.name, queue.limits_text)
-        self._announce("working")
+        self._enter()
         while not self._draining:
             version, got = self.turn()
             if at_most is not None and self.executed >= at_most:
@@ -89,6 +86,19 @@ class Worker:
                 return
             if not got:
                 self._await(version)
+
+    def _enter(self) -> None:
+        """Make this worker and its queues known, as soon as the journal takes it."""
+        while not self._draining:
+            try:
+                self.engine.register()
+                for queue in registry.queues():
+                    self.engine.declare(queue.name, queue.limits_text)
+                self._announce("working")
+                return
+            except PASSING as error:
+                observe.log.warning("this worker begins as soon as it can: %s", error)
+                self._sleep(limits.FULL_RETRY_S)
 
     def turn(self) -> tuple[object, int | None]:
         """Look once for what there is to do; what was seen, and how many runs it got: None if it could not ask."""

@@ -1,6 +1,10 @@
 """Brings a journal to the layout that this version knows, or says why it cannot be used.
 
-One numbered file a version; each is applied in one transaction, and none is ever edited after a release.
+One numbered file a version; each is applied in one transaction, and none is ever edited after a release. Programs of
+the version before may be at work meanwhile, and be started afterwards: a migration that leaves them their tables and
+columns says in `meta` which layout is the `least` that a program must know to use what it makes. One that does not
+gives other names to what has changed, so that they fail instead of writing what is no longer meant
+(docs/decisions/022-old-and-new-side-by-side.md).
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ _SQL: Final = load(_PACKAGE)
 def migrate(connection: apsw.Connection, place: str) -> None:
     """Make the journal's layout that of VERSION. The caller has the turn to write.
 
-    Raises JournalUnusable for a database that is not a journal, and for one of a newer version.
+    A newer one stays as it is. Raises JournalUnusable if that must be known to be used, and for a database that is not
+    a journal.
     """
     version = _version(connection, place)
-    if version > VERSION:
+    if is_beyond_us(connection):
         raise JournalUnusable(
             f"the journal {place} has layout {version}, this version of onward knows layouts up to {VERSION}; nothing "
             f"was changed. Update onward here (`pip install --upgrade onward`), or choose another journal."
@@ -36,6 +41,15 @@ def migrate(connection: apsw.Connection, place: str) -> None:
         )
     for number in range(version + 1, VERSION + 1):
         _apply(connection, number)
+
+
+def is_beyond_us(connection: apsw.Connection) -> bool:
+    """Whether the journal has a newer layout, of which a program must know more than this one does."""
+    version = int(connection.pragma("user_version"))
+    if version <= VERSION:
+        return False
+    least = connection.execute(_SQL["least"]).get
+    return least is None or int(least) > VERSION
 
 
 def _version(connection: apsw.Connection, place: str) -> int:

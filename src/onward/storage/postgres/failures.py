@@ -41,8 +41,8 @@ _RIGHTS: Final = (
     "what a role needs."
 )
 _GONE: Final = (
-    "the tables of the journal {place} are not as they were ({error}); nothing more is recorded. Somebody has removed "
-    "or altered them: restore the schema from a backup."
+    "the tables of the journal {place} are not as they were ({error}); nothing more is recorded. If a newer version of "
+    "onward has altered them, update onward here; if somebody has removed them, restore the schema from a backup."
 )
 
 # By SQLSTATE, or by its class (the first two characters). https://www.postgresql.org/docs/current/errcodes-appendix.html

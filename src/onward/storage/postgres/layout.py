@@ -1,11 +1,12 @@
 """Brings the journal's schema to the layout that this version knows, or says why it cannot be used.
 
 One numbered file a version; all that are missing are applied in one transaction, by one process at a time, and none is
-ever edited after a release.
+ever edited after a release. Which programs can use what it makes is said as in `storage/migrate`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
@@ -14,7 +15,7 @@ from onward.core.errors import JournalUnusable
 from onward.storage.postgres import locks
 from onward.storage.postgres.address import Address
 from onward.storage.postgres.failures import first_line
-from onward.storage.postgres.link import Link
+from onward.storage.postgres.link import Link, Row
 from onward.storage.postgres.sql import PACKAGE, in_schema
 from onward.storage.queries import text_of
 
@@ -22,20 +23,23 @@ VERSION: Final = 1
 
 
 def migrate(link: Link, address: Address, role: str, *, create: bool) -> bool:
-    """Make the layout that of VERSION. False if there is no journal, and none is to be created.
+    """Make the layout that of VERSION, or leave a newer one. False if there is no journal, and none is to be created.
 
-    Raises JournalUnusable for a schema that is not a journal's, for a newer layout, and where the role may not do it.
+    Raises JournalUnusable for a schema that is not a journal's, for a newer layout that must be known to be used, and
+    where the role may not do it.
     """
     version = _version(link, address)
     if version == VERSION:
         return True
     if version == 0 and not create:
         return False
-    _refuse_newer(version, address)
+    _refuse_newer(link, version, address)
+    if version > VERSION:
+        return True
     try:
         link.all(("begin", ()), ("hold", (locks.number(address.schema, "layout"),)))
         version = _version(link, address)
-        _refuse_newer(version, address)
+        _refuse_newer(link, version, address)
         if version < VERSION:
             _apply(link, address, version)
         link.all(("commit", ()))
@@ -47,13 +51,22 @@ def migrate(link: Link, address: Address, role: str, *, create: bool) -> bool:
     return True
 
 
+def is_beyond_us(rows: Sequence[Row]) -> bool:
+    """Whether the journal has a newer layout, of which a program must know more than this one does.
+
+    `rows`: the answer to `layout`.
+    """
+    found = {name: int(value) for name, value in rows}
+    return found.get("least", found.get("version", 0)) > VERSION
+
+
 def _version(link: Link, address: Address) -> int:
     """The layout's number: 0 for a schema that is empty or not there."""
     journal, taken, _ = link.ask("found", address.schema)[0]
     if journal:
-        rows = link.ask("layout")
-        if rows and str(rows[0][0]).isdecimal():
-            return int(rows[0][0])
+        found: dict[str, str] = dict(link.ask("layout"))
+        if all(str(value).isdecimal() for value in found.values()) and "version" in found:
+            return int(found["version"])
     elif not taken:
         return 0
     raise JournalUnusable(
@@ -62,8 +75,8 @@ def _version(link: Link, address: Address) -> int:
     )
 
 
-def _refuse_newer(version: int, address: Address) -> None:
-    if version > VERSION:
+def _refuse_newer(link: Link, version: int, address: Address) -> None:
+    if version > VERSION and is_beyond_us(link.ask("layout")):
         raise JournalUnusable(
             f"the journal {address.place} has layout {version}, this version of onward knows layouts up to {VERSION}; "
             f"nothing was changed. Update onward here (`pip install --upgrade onward`), or choose another journal."

@@ -55,8 +55,8 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_comm
 SELECT extract(epoch FROM clock_timestamp())::double precision
 
 -- name: layout
--- Which layout the schema has; no row if there is no journal in it.
-SELECT value FROM onward.meta WHERE name = 'version'
+-- Which layout the schema has, and which one a program must know at least, if that is another.
+SELECT name, value FROM onward.meta WHERE name IN ('version', 'least')
 -- name: found
 -- Whether there is a journal in the schema $1, whether there is anything of the names of its tables, and whether the
 -- role may make a schema, or tables in it.
@@ -98,11 +98,17 @@ FROM unnest($1::bigint[]) AS given (no)
 SELECT nextval('onward.run_no') FROM generate_series(1, $1)
 
 -- name: there
--- Which of these entries are there.
-SELECT entry.run, entry.seq
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS given (run, seq, key, fence)
-JOIN onward.entry ON entry.run = given.run AND entry.seq = given.seq
-WHERE entry.key = given.key AND entry.fence = given.fence
+-- Of these entries, those in whose places something is, and whether it is they: of two processes that claim a run, or of
+-- a holder and who takes it over, either may have written an entry of this number, key and fence.
+SELECT run, seq, (entry.key, entry.kind, entry.state, entry.name, entry.fingerprint, entry.value, entry.checksum,
+        entry.attempt, entry.fence, entry.begun_at, entry.ended_at, entry.long_key)
+    IS NOT DISTINCT FROM (given.key, given.kind, given.state, given.name, given.fingerprint, given.value, given.checksum,
+        given.attempt, given.fence, given.begun_at, given.ended_at, given.long_key)
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[],
+    $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::double precision[], $13::double precision[],
+    $14::text[])
+    AS given (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, long_key)
+JOIN onward.entry USING (run, seq)
 
 -- name: numbers
 -- Which number the runs of these ids have.
@@ -686,8 +692,14 @@ SELECT run.single, coalesce(last.number, -1) + 1, coalesce(last.chars, 0) FROM o
 WHERE run.single = ANY ($1::text[])
 
 -- name: add_arrival
-INSERT INTO onward.arrival (run, number, name, key, item, checksum, chars)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+INSERT INTO onward.arrival (run, number, name, key, item, checksum, chars, token)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::bigint[])
+
+-- name: arrived_at
+-- What stands in an item's place, and how often its run was leased: the first claim forgets what has no key.
+SELECT arrival.token, run.fence FROM onward.run
+LEFT JOIN onward.arrival ON arrival.run = run.no AND arrival.number = $2 WHERE run.no = $1
 
 -- name: arrived
 SELECT item FROM onward.arrival WHERE run = $1 ORDER BY number

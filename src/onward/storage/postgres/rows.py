@@ -48,7 +48,7 @@ SET_RUN: Final[Kinds] = (
 STARTS: Final[Kinds] = (texts, texts, floats, ints)
 LEASE: Final[Kinds] = (ints, texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, floats)
 ARGS: Final[Kinds] = (ints, texts)
-ARRIVALS: Final[Kinds] = (ints, ints, texts, texts, texts, ints, ints)
+ARRIVALS: Final[Kinds] = (ints, ints, texts, texts, texts, ints, ints, ints)
 WAITERS: Final[Kinds] = (texts, ints)
 PROGRESS: Final[Kinds] = (ints, ints, ints, ints)
 

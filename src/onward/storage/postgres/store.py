@@ -38,6 +38,8 @@ from onward.storage.postgres.writer import Line, Writer
 
 # Of calls that read or rewrite whole tables.
 _LONG_S: Final = 3_600.0
+# How often an owner's lock that another session has is tried for: less than it takes for a free one to prove a death.
+_PRESENT_S: Final = presence.GRACE_S / 4
 
 
 class PostgresStore(Upkeep):
@@ -72,6 +74,8 @@ class PostgresStore(Upkeep):
         self._writer = Writer(self._line, self.now, busy_s=busy_s)
         self._keeper = Line(connector)
         self._owned: list[str] = []
+        self._absent_owners: set[str] = set()  # of those, who does not hold his lock
+        self._present_at = 0.0  # when it is tried again
         self._absences = Absences(grace_s=grace_s)
         self._up_s = up_s
         self._told = False
@@ -166,8 +170,8 @@ class PostgresStore(Upkeep):
         with Masked(), self._keeping:
             while True:
                 self._refuse_if_closed()
-                link = self._keeper_link(until)
                 try:
+                    link = self._keeper_link(until)
                     if len(steps) == 1:
                         return [link.ask(steps[0][0], *steps[0][1])]
                     return link.all(("begin", ()), *steps, ("commit", ()))[1:-1]
@@ -175,24 +179,30 @@ class PostgresStore(Upkeep):
                     if time.monotonic() >= until:
                         raise self._connector.unreachable(lost) from lost
                 except psycopg.Error as problem:
-                    link.rollback()
+                    self._keeper.rollback()
                     if not is_passing(problem):
                         raise (journal_error(problem, self.place) or problem) from problem
                 finally:
                     self._pulse.wrote()
 
     def _keeper_link(self, until: float) -> Link:
-        """The keeper's connection. A new one takes the locks of our owners again before anything else, and listens."""
+        """The keeper's connection. A new one listens, and takes the locks of our owners again before anything else."""
         before = self._keeper.present
         link = self._keeper.link(until)
         if link is not before and link.direct:
-            try:
-                for owner in self._owned:
-                    link.ask("presence", self._lock_of(owner))
-                link.ask("listen")
-            except Lost as lost:
-                raise self._connector.unreachable(lost) from lost
+            self._absent_owners = set(self._owned)
+            link.ask("listen")
+            self._present_at = 0.0
+        if self._absent_owners and time.monotonic() >= self._present_at:
+            self._present_at = time.monotonic() + _PRESENT_S
+            for owner in list(self._absent_owners):
+                self._be_present(link, owner)
         return link
+
+    def _be_present(self, link: Link, owner: str) -> None:
+        """Take an owner's lock: in vain while the server does not know that our last connection has gone."""
+        [(taken,)] = link.ask("presence", self._lock_of(owner))
+        (self._absent_owners.discard if taken else self._absent_owners.add)(owner)
 
     def _lock_of(self, owner_id: str) -> int:
         return locks.number(self._connector.address.schema, "owner", owner_id)
@@ -223,7 +233,17 @@ class PostgresStore(Upkeep):
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
         [held] = self._kept(("renew", (owner, until)))
         self._clock.measured(lambda: float(self._kept(("clock", ()))[0][0][0]))
+        self._look_at_layout()
         return held
+
+    def _look_at_layout(self) -> None:
+        """JournalBroken if a newer version has made the journal into one that this version cannot use."""
+        if layout.is_beyond_us(self._kept(("layout", ()))[0]):
+            self._closed = JournalBroken(
+                f"a newer version of onward has changed the journal {self.place} meanwhile, and this one cannot use it "
+                f"any more; nothing more is recorded. Update onward here, then start the program anew."
+            )
+            raise self._closed
 
     def request(self, run_no: int, request: Request | None) -> bool:
         return bool(self._told_of("request", run_no, request))
@@ -265,19 +285,31 @@ class PostgresStore(Upkeep):
     # -- owners -------------------------------------------------------------------------------------
 
     def register(self, owner: Owner) -> None:
-        with self._keeping:
-            link = self._keeper_link(time.monotonic() + self._busy_s)
-            # The lock before the row: whoever can read the row must find the lock held.
-            self._owned.append(owner.id)
-            if link.direct:
-                link.ask("presence", self._lock_of(owner.id))
+        # The lock before the row: whoever can read the row must find the lock held.
+        direct = self._enrolled(owner.id)
         process = presence.process() if owner.pid == os.getpid() else None
-        self._kept(("add_owner", (*owner, process, link.direct)))
+        self._kept(("add_owner", (*owner, process, direct)))
+
+    def _enrolled(self, owner: str) -> bool:
+        """Hold an owner's lock from now on; False where none can be held for long."""
+        until = time.monotonic() + self._busy_s
+        with Masked(), self._keeping:
+            while True:
+                try:
+                    link = self._keeper_link(until)
+                    if link.direct and owner not in self._owned:
+                        self._be_present(link, owner)
+                        self._owned.append(owner)
+                    return link.direct
+                except Lost as lost:
+                    if time.monotonic() >= until:
+                        raise self._connector.unreachable(lost) from lost
 
     def unregister(self, owner: str) -> None:
         self._kept(("delete_owner", (owner,)), ("delete_worker", (owner,)))
         if owner in self._owned:
             self._owned.remove(owner)
+            self._absent_owners.discard(owner)
             self._kept(("end_presence", (self._lock_of(owner),)))
 
     def owner_is_dead(self, owner_id: str) -> bool:

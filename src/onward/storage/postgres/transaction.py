@@ -8,6 +8,7 @@ that is written first, together with the questions of the claim.
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, takewhile
@@ -37,6 +38,7 @@ from onward.storage.postgres.longtext import short
 
 # What packing does with a value that no journal can hold: half a surrogate pair, a number beyond 64 bits.
 UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError, struct.error)
+_chance: Final = random.SystemRandom()
 _RUN_INDEXES: Final = ("run_id", "run_open", "run_single")
 
 
@@ -59,10 +61,12 @@ class Transaction:
         self.heard = False  # whether others may be waiting for what it does
         # Something of what it writes, by which it is recognised later.
         self.first_entry: Row | None = None
+        self.first_arrival: Row | None = None
         self.created: dict[str, int] = {}
         self.numbers: list[int] = []  # for new runs
         self.moved: bool | None = None
         self._tray: tray.Tray | None = None
+        self._token = _chance.getrandbits(62)
         self._forget_rows()
 
     def _forget_rows(self) -> None:
@@ -261,7 +265,7 @@ class Transaction:
             self.left[no] = guards.written(run, seq)
 
     def arrive(self, row: Row) -> None:
-        self._arrivals.append(row)
+        self._arrivals.append((*row, self._token))
 
     def know(self, no: int, guard: Guard) -> None:
         """A run that was locked by a claim."""
@@ -308,6 +312,8 @@ class Transaction:
     def _remember(self) -> None:
         if self.first_entry is None and self._entries:
             self.first_entry = self._entries[0]
+        if self.first_arrival is None and self._arrivals:
+            self.first_arrival = self._arrivals[0]
 
     def sealed(self) -> list[Step]:
         """The last statements, with which it is over."""
@@ -319,6 +325,7 @@ class Transaction:
         self.left.update(other.left)
         self.found.update({no: guard for no, guard in other.found.items() if no not in self.found})
         self.first_entry = self.first_entry or other.first_entry
+        self.first_arrival = self.first_arrival or other.first_arrival
         self.created.update(other.created)
         self.heard = self.heard or other.heard
 
@@ -330,12 +337,14 @@ class Transaction:
     def seen(self, link: Link) -> bool | None:
         """Whether it shows in what is stored, once it is known to be over; None if that does not tell."""
         if self.first_entry is not None:
-            no, seq, key, fence = (self.first_entry[at] for at in (0, 1, 2, 10))
-            if link.ask("there", *columns((ints, ints, texts, ints), [(no, seq, key, fence)])):
-                return True
+            if there := link.ask("there", *columns(rows.ENTRY, [self.first_entry])):
+                return bool(there[0][2])  # if its place is another's, nothing of all this was written
+            no, seq = self.first_entry[:2]
             return False if link.ask("last_seqs", ints([no]))[0][1] < seq else None
         if self.created:
             return dict(link.ask("numbers", texts(list(self.created)))) == self.created
+        if self.first_arrival is not None:
+            return _has_arrived(link, self.first_arrival)
         changed = sorted(no for no, guard in self.left.items() if guard != self.found.get(no))
         if not changed:
             return False  # it only says again what is so
@@ -344,6 +353,16 @@ class Transaction:
         if all(now.get(no) == self.left[no] for no in changed):
             return True
         return False if all(now.get(no) == self.found[no] for no in changed) else None
+
+
+def _has_arrived(link: Link, arrival: Row) -> bool | None:
+    """Whether this item is in its run; None if nothing tells of that any more."""
+    no, number, *_, token = arrival
+    for found, fence in link.ask("arrived_at", no, number):
+        if found is not None:
+            return bool(found == token)
+        return None if fence else False
+    return None
 
 
 def one_by_one(link: Link, orders: Sequence[Order], now: Callable[[], float], hold: int) -> Transaction:

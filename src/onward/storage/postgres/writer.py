@@ -16,8 +16,9 @@ import psycopg
 
 from onward.core import limits
 from onward.core.errors import JournalBusy, JournalError, OutcomeUnknown
-from onward.core.model import Answered, Order
-from onward.storage.postgres.arrays import columns, ints, texts
+from onward.core.model import Answered, Arrival, Order
+from onward.storage.postgres import rows
+from onward.storage.postgres.arrays import columns
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_passing, is_unwritable, journal_error
 from onward.storage.postgres.link import Link, Step
@@ -85,7 +86,7 @@ class Writer:
         while True:
             try:
                 link = self._line.link(until)
-                if doubtful is not None and self._happened(link, doubtful):
+                if doubtful is not None and self._happened(link, doubtful, changes):
                     return self._answered(doubtful)
                 doubtful = None
                 if sent is None and (plan := self._plan(changes)) is not None:
@@ -99,7 +100,8 @@ class Writer:
             except InDoubt as doubt:
                 doubtful, why = doubt.transaction, doubt
             except JournalError as error:
-                raise self._given_up(why or error, in_doubt=bool(sent or doubtful)) from error
+                why = error if why is None or isinstance(error, OutcomeUnknown) else why
+                raise self._given_up(why, changes, in_doubt=bool(sent or doubtful)) from error
             except psycopg.Error as problem:
                 self._recover()
                 if not is_passing(problem):
@@ -110,7 +112,7 @@ class Writer:
                 raise
             self._straight.forget()
             if time.monotonic() >= until:
-                raise self._given_up(why, in_doubt=bool(sent or doubtful)) from why
+                raise self._given_up(why, changes, in_doubt=bool(sent or doubtful)) from why
 
     # -- straight ---------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class Writer:
         """`sent`: what may have been written already, and if not is written here under the same numbers."""
         transaction = Transaction(link, self._now)
         _, *found = transaction.begin(changes, ("hold", (self._hold,)), *(_there(sent) if sent else ()))
-        if sent is not None and found[0]:
+        if sent is not None and any(same for *_, same in found[0]):
             link.rollback()
             self._straight.went(sent)
             return sent.answers
@@ -177,7 +179,7 @@ class Writer:
 
     # -- when things go wrong -----------------------------------------------------------------------------
 
-    def _happened(self, link: Link, transaction: Transaction) -> bool:
+    def _happened(self, link: Link, transaction: Transaction, changes: Sequence[Order]) -> bool:
         """Whether a transaction whose COMMIT had no answer was committed; OutcomeUnknown if that cannot be told."""
         link.all(("begin", ()), ("hold", (self._hold,)))
         try:
@@ -187,7 +189,7 @@ class Writer:
         if seen is None:
             raise OutcomeUnknown(
                 f"the answer of the journal {self._place} to a commit was lost, and others have written since; it may "
-                f"or may not have happened. Repeating the call is safe."
+                f"or may not have happened. {_repeating(changes)}"
             )
         return seen
 
@@ -201,13 +203,13 @@ class Writer:
     def _failed(self, problem: psycopg.Error) -> BaseException:
         return journal_error(problem, self._place) or problem
 
-    def _given_up(self, why: BaseException, *, in_doubt: bool) -> JournalError:
+    def _given_up(self, why: BaseException, changes: Sequence[Order], *, in_doubt: bool) -> JournalError:
         if isinstance(why, JournalError) and (not in_doubt or isinstance(why, OutcomeUnknown)):
             return why
         if in_doubt:
             return OutcomeUnknown(
                 f"the answer of the journal {self._place} to a commit was lost ({why}), and it could not be reached "
-                f"again; it may or may not have happened. Repeating the call is safe."
+                f"again; it may or may not have happened. {_repeating(changes)}"
             )
         return JournalBusy(
             f"the journal {self._place} did not take this in time ({why}); nothing was recorded. Repeat the call."
@@ -226,7 +228,13 @@ class Writer:
         self._line.drop()
 
 
+def _repeating(changes: Sequence[Order]) -> str:
+    """What people are told of doing it again."""
+    if any(type(order) is Arrival and order.key is None for order in changes):
+        return "Repeating the call may put the item in twice, unless it has an id."
+    return "Repeating the call is safe."
+
+
 def _there(plan: Plan) -> list[Step]:
-    """The question which entries of a plan are in the journal."""
-    given = [(row[0], row[1], row[2], row[10]) for row in plan.entries]
-    return [("there", columns((ints, ints, texts, ints), given))]
+    """The question whether the entries of a plan are in the journal."""
+    return [("there", columns(rows.ENTRY, plan.entries))]

@@ -19,6 +19,10 @@ _BROKEN: Final = (
     "the journal {place} cannot be read or written any more ({error}); what was in flight is not recorded, what was "
     "acknowledged before lies on the disk as far as the disk kept it. Look at the disk, then run `onward doctor`."
 )
+_GONE: Final = (
+    "the tables of the journal {place} are not as they were ({error}); nothing more is recorded. If a newer version of "
+    "onward has altered them, update onward here; if not, the file was exchanged or is damaged: run `onward doctor`."
+)
 _READ_ONLY: Final = (
     "the journal {place} is read-only here ({error}); nothing was changed. Make the file, its directory \
 and its disk writable for this user."
@@ -46,8 +50,7 @@ _TABLE: Final[tuple[tuple[type[apsw.Error], type[JournalError], str], ...]] = (
     (apsw.CantOpenError, JournalBroken, _BROKEN),
     (apsw.ProtocolError, JournalBroken, _BROKEN),
     (apsw.SchemaChangeError, JournalBroken, _BROKEN),
-    # A missing table or column: the file was exchanged for another, or its schema is damaged.
-    (apsw.SQLError, JournalBroken, _BROKEN),
+    (apsw.SQLError, JournalBroken, _GONE),  # a missing table or column
 )
 # While a journal is being opened nothing is in flight: what it lacks is its place's fault.
 _OPENING: Final[tuple[tuple[type[apsw.Error], type[JournalError], str], ...]] = (

@@ -15,6 +15,9 @@ RELEASE change
 -- name: take_back
 ROLLBACK TO change
 
+-- name: least
+-- The layout that a program must know at least; no row means the journal's own.
+SELECT value FROM meta WHERE name = 'least'
 -- name: is_empty
 SELECT count(*) = 0 FROM sqlite_schema
 

@@ -23,7 +23,7 @@ from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
 from onward.storage import calendar
 from onward.storage.masked import Masked
-from onward.storage.migrate import migrate
+from onward.storage.migrate import is_beyond_us, migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import doorbell, files, forks
 from onward.storage.sqlite.calendar import Calendar
@@ -258,13 +258,19 @@ class SqliteStore(Upkeep):
             raise self._unusable
 
     def _look(self) -> None:
-        """See whether the journal's files are still the same; JournalBroken if they are not."""
+        """See whether the journal's files are still the same, and for us; JournalBroken if they are not."""
         self._refuse_if_unusable()
         self._look_at = time.monotonic() + _LOOK_S
         if self._files() != self._identity:
             self._unusable = JournalBroken(
                 f"the journal {self.place} was deleted or replaced while it was in use; what was recorded since then "
                 f"is lost with it, nothing more is recorded. Put the file back, or start the program anew."
+            )
+            raise self._unusable
+        if is_beyond_us(self._writer):
+            self._unusable = JournalBroken(
+                f"a newer version of onward has changed the journal {self.place} meanwhile, and this one cannot use it "
+                f"any more; nothing more is recorded. Update onward here, then start the program anew."
             )
             raise self._unusable
 

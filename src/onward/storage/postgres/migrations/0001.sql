@@ -146,6 +146,7 @@ CREATE TABLE onward.arrival (
     item     text,
     checksum bigint NOT NULL,
     chars    bigint NOT NULL,  -- of this one and those before it
+    token    bigint NOT NULL,  -- of the transaction in which it came: equal items are told apart by nothing else
     PRIMARY KEY (run, number)
 );
 CREATE UNIQUE INDEX arrival_key ON onward.arrival (name, key) WHERE key IS NOT NULL;
