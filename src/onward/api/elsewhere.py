@@ -102,7 +102,7 @@ class Elsewhere(Here):
         self.attempt, self.inside_step, self.rows = sent.attempt, True, None
 
     @property
-    def task(self) -> object:  # type: ignore[override]
+    def task(self) -> object:
         raise refusal(self.session.run.id)
 
     @property
