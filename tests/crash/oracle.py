@@ -26,7 +26,10 @@ _ENDS = {
     "diverged": "stuck",
     "cancelled": "cancelled",
     "suspended": "waiting",
+    "submitted": "pending",
 }
+# Of a queued run whose worker died: ready again at once, or after a pause.
+_AGAIN = {"orphaned": ("pending", "waiting")}
 
 
 class Row(NamedTuple):
@@ -176,7 +179,7 @@ def _state(moment: Moment) -> Iterator[str]:
 
 
 def _fences(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
-    claims = [row.fence for row in rows if row.key == "run/claimed"]
+    claims = [row.fence for row in rows if row.key in ("run/claimed", "run/orphaned")]
     if claims != list(range(1, len(claims) + 1)):
         yield f"the leases of {run['id']} have the fences {claims}"
     if run["fence"] != len(claims):
@@ -188,7 +191,10 @@ def _fences(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
 
 def _ending(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
     last = rows[-1] if rows else None
-    ended = _ENDS.get(last.name) if last is not None and last.kind == "mark" else None
+    mark = last.name if last is not None and last.kind == "mark" else ""
+    ended = _ENDS.get(mark)
+    if ended is None and run["state"] in _AGAIN.get(mark, ()):
+        ended = run["state"]
     if ended is not None and run["state"] != ended:
         yield f"{run['id']} is {run['state']} although its last entry is {last and last.name}"
     # An exception that left a loop's body is charged to its item when the program ends: after the run was given back.
