@@ -209,14 +209,14 @@ MUTANTS = (
             Edit(
                 _STORE,
                 "    def commit(self, changes: Sequence[Order]) -> list[Answered]:\n"
-                "        self._refuse_if_unusable()\n",
+                "        if self._unusable is not None:\n",
                 "    def commit(self, changes: Sequence[Order]) -> list[Answered]:\n"
-                "        self._refuse_if_unusable()\n"
                 "        Transaction.early = {\n"
                 "            change.run_no: row\n"
                 "            for change in changes if hasattr(change, 'run_no')\n"
                 '            for row in self._writer.execute(_SQL["guard"], (change.run_no,))\n'
-                "        }\n",
+                "        }\n"
+                "        if self._unusable is not None:\n",
             ),
             Edit(
                 _TRANSACTION,

@@ -29,6 +29,7 @@ def queues(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_measurement_of_onward_itself_runs_and_a_killed_worker_is_continued(tmp_path: Path) -> None:
     command = [sys.executable, str(QUEUES / "run.py"), "onward-sqlite", "--folder", str(tmp_path)]

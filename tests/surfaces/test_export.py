@@ -491,6 +491,7 @@ def measured(programs: Programs, *words: str) -> int:
     return int(done.stderr.splitlines()[-1])
 
 
+@pytest.mark.full
 def test_many_runs_are_carried_in_little_memory(
     programs: Programs, journal: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ _COMMANDS = {
     ),
     "replay": (
         "onward.cli.replay:replay",
-        "Run a recorded workflow again with the code as it is now; no step is executed.",
+        "Run a recorded workflow, loop or map again with the code as it is now; no step is executed.",
     ),
     "pause": ("onward.cli.acts:pause", "Stop a run at its next step, until it is resumed."),
     "resume": ("onward.cli.acts:resume", "Let a paused run go on."),
