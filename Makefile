@@ -39,10 +39,10 @@ demo: setup ## kill a scraper of every Italian venue again and again (COUNTRY=US
 demo-cluster: setup ## the same by three workers: one of them is killed, and the database too
 	@$(BIN)/python examples/venues/cluster.py $(ARGS)
 
-test: setup ## all tests but those marked `full`, at most 5 minutes on 2 cores
+test: setup ## all tests but those marked `full`, about a quarter of an hour on 2 cores
 	$(BIN)/pytest -q -m "not full" -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
-test-full: setup $(RAY) ## all tests, a line each; about half an hour on 2 cores
+test-full: setup $(RAY) ## all tests, a line each; more than an hour on 2 cores
 	$(BIN)/pytest -v -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 bench: setup ## measure against the targets and their floors

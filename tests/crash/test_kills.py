@@ -63,7 +63,9 @@ def test_a_program_killed_at_any_write_or_torn_at_a_third_of_them_ends_undisturb
     # A write is torn where it is also not begun: what that can leave beyond is seen at a part of the calls.
     usual = 1 if action == KILL else 1 / 3
     writes_files = scene.rows is not None or scene.also is not None
-    accept(sweep(server, scene, action, share=usual if writes_files else share(scene, usual), seed=SEED), tell)
+    accept(
+        sweep(server, scene, action, share=usual if writes_files else share(scene, usual), seed=SEED), tell
+    )
 
 
 @pytest.mark.full

@@ -26,8 +26,8 @@ BY_KILLS = [mutant for mutant in MUTANTS if mutant.judge == "kills"]
 
 
 def seldom(at: int) -> bool:
-    """Whether a mutant waits for the full set: every second of those that came with single features."""
-    return at >= 12 and at % 2 == 1
+    """Whether a mutant waits for the full set: three of four of those that came with single features."""
+    return at >= 12 and at % 4 != 0
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ sys.meta_path.insert(0, Broken())
 """
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_workers_that_take_nothing_over_break_it(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NOBODY_TAKES_OVER)

@@ -507,6 +507,7 @@ def test_many_runs_are_carried_in_little_memory(
     assert max(out, back) < 110_000, (out, back)
 
 
+@pytest.mark.full
 def test_a_long_run_is_carried_in_little_memory(
     cli: Cli, programs: Programs, journal: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

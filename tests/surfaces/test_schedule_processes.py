@@ -41,7 +41,7 @@ SECONDS = 15
 WORKERS = 3
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.full), "postgres"])
 def where(request: pytest.FixtureRequest, journal: object, monkeypatch: pytest.MonkeyPatch) -> str:
     """Which kind of journal the test and its programs use."""
     if request.param == "postgres":
