@@ -65,7 +65,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     onward.connect(tmp_path / "journal.db", durability="process")
     yield
     connect.disconnect()
-    monkeypatch.setattr(connect, "_explicit", None)
+    connect._explicit = None  # not by monkeypatch, which would put it back
 
 
 class Pause:

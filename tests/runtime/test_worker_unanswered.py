@@ -55,7 +55,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(limits, name, 0.02)
     yield
     connect.disconnect()
-    monkeypatch.setattr(connect, "_explicit", None)
+    connect._explicit = None  # not by monkeypatch, which would put it back
 
 
 def play(folder: Path, at: int, how: str, monkeypatch: pytest.MonkeyPatch) -> bool:
