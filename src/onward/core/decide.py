@@ -21,7 +21,9 @@ from onward.core.model import (
     Progress,
     Run,
     RunState,
+    change_of,
     made,
+    run_of,
     starts,
     with_entry,
 )
@@ -173,7 +175,7 @@ def decide(run: Run, fact: Fact, *, now: float) -> Change:
         case Beaten(begun, number, details, new):
             return _beaten(run, begun, number, details, now)._replace(begun=(begun,) if new else ())
         case Returned(value):
-            return _end(run, "returned", now, None, result=value, error=None)
+            return returned(run, value, now=now)
         case Raised(error, culprits, None):
             return _end(run, "raised", now, codec.encode(list(culprits)), error=error)
         case Raised(error, culprits, again_at, reopen):
@@ -214,6 +216,22 @@ def succeeded(
     crc = None if value is None else codec.checksum(value)
     entry = made((key, kind, "done", name, fingerprint, value, crc, 1, run.fence, begun_at, now, -1))
     return with_entry(run, entry, (key,) if marked else ())
+
+
+def returned(run: Run, value: str | None, *, now: float) -> Change:
+    """What `decide` says of a run whose function has Returned: how nearly all queued runs end, each for a worker's time.
+
+    The fields of a Run by number: `_replace` takes ten times as long.
+    """
+    assert run[6] == "running", f"returned cannot happen to a {run.state} run"
+    no, fence, single = run[29], run[7], run[25]
+    mark = made(("run/returned", "mark", "mark", "returned", None, None, None, 1, fence, None, now, -1))
+    # From `state` on; the request is answered by the end, whatever it was.
+    after = run_of((
+        *run[:6], "done", fence, None, None, run[10], None, 0, run[13], value, None, *run[16:21], now, *run[22:25],
+        None if single is None else freed(single, "end"), *run[26:],
+    ))  # fmt: skip
+    return change_of((no, fence, (mark,), (), (), after, None, None, False, (), ()))
 
 
 def _beaten(run: Run, begun: Begun, number: int, details: str, now: float) -> Change:
@@ -383,6 +401,29 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         crashed = [_crashed(b, run, now) for b in blame.in_flight]
         entries = (*crashed, *(_reopened(e, after.fence, now) for e in past.reopen), *entries)
     return Change(run.no, run.fence, entries, blame.begun, (), after, run)
+
+
+def first_claimed(
+    taken: Sequence[tuple[Run, int]], *, owner: str, now: float, lease_s: float
+) -> list[Change] | None:
+    """What `claimed` says of each of these runs with the number of its last entry; None if one of them is not plain.
+
+    Plain is what has never been leased: nearly all that workers claim. A claim of 500 runs costs a tenth of what it
+    would one by one.
+    """
+    text, crc = _text_of(owner)
+    marks = (made(("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, 1, None, now, -1)),)
+    until = now + lease_s
+    changes = []
+    for run, last_seq in taken:
+        # By number: state, fence, stalls, request, single, args.
+        if run[6] != "pending" or run[7] or run[12] or run[11] or run[25] is not None or run[4] is None:
+            return None
+        after = run_of((
+            *run[:6], "running", 1, owner, until, None, None, 0, last_seq + 1, run[14], None, *run[16:21], now, *run[22:],
+        ))  # fmt: skip
+        changes.append(change_of((run[29], 0, marks, (), (), after, run, None, False, (), ())))
+    return changes
 
 
 @lru_cache(maxsize=8)

@@ -184,6 +184,16 @@ def made(fields: tuple[Any, ...]) -> Entry:
     return _new(Entry, fields)
 
 
+def run_of(fields: tuple[Any, ...]) -> Run:
+    """The run with these fields, all of them."""
+    return _new(Run, fields)
+
+
+def change_of(fields: tuple[Any, ...]) -> Change:
+    """The change with these fields, all of them."""
+    return _new(Change, fields)
+
+
 def applied(run_no: int, seq: int) -> Applied:
     """A change that is durable, of a run of which nobody asked anything."""
     return _new(Applied, (run_no, seq, None))

@@ -80,6 +80,8 @@ _process = os.getpid()  # kept here, so that no step asks the system
 _here: ContextVar[Here | None] = ContextVar("onward_here", default=None)
 # Sessions that execute user code in this process, with the threads that existed when each began.
 _active: weakref.WeakKeyDictionary[Session, frozenset[int]] = weakref.WeakKeyDictionary()
+# Places that have no session yet: see `light`.
+_lights: dict[Here, frozenset[int]] = {}
 
 
 def here(*, begins_run: bool = False) -> Here | None:
@@ -89,7 +91,7 @@ def here(*, begins_run: bool = False) -> Here | None:
     """
     place = _here.get()
     if place is None:
-        if _active and not begins_run:
+        if (_active or _lights) and not begins_run:
             _refuse_stray()
         return None
     # Without asyncio there is no task; asked here, because every step comes by.
@@ -136,6 +138,21 @@ def end(session: Session) -> None:
     _active.pop(session, None)
 
 
+def begin_light(place: Here) -> None:
+    """As `begin`, of a place whose session does not exist yet."""
+    _lights[place] = _threads()
+
+
+def end_light(place: Here) -> None:
+    _lights.pop(place, None)
+
+
+def raise_light(place: Here, session: Session) -> None:
+    """The session of the place exists: its user code began when the place did."""
+    before = _lights.pop(place, None)
+    _active[session] = _threads() if before is None else before
+
+
 def _refuse_stray() -> None:
     """Raise if this thread looks like a part of a run that onward did not start: its calls would go unrecorded."""
     thread = threading.current_thread()
@@ -145,6 +162,9 @@ def _refuse_stray() -> None:
     for session, before in list(_active.items()):
         if pooled or thread.ident not in before:
             raise WrongThread("a step or other durable call", f"thread {thread.name}", session.run.id)
+    for place, before in list(_lights.items()):
+        if pooled or thread.ident not in before:
+            raise WrongThread("a step or other durable call", f"thread {thread.name}", place.session.run.id)
 
 
 def _pool_threads() -> Any:
@@ -166,6 +186,7 @@ def _forget_in_child() -> None:
     global _process
     _process = os.getpid()
     _active.clear()
+    _lights.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,8 +19,10 @@ from onward.core.decide import Past, Released, acted, claimed, decide, may_claim
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
+from onward.core.retry import Policy
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
+from onward.runtime.light import Light
 from onward.runtime.served import Served
 from onward.runtime.session import Session
 from onward.storage import Store, host
@@ -138,6 +140,8 @@ class Engine(Leases):
             answers, claimed = self.committer.commit_and_claim(ended, claim)
             with self._lock:
                 self._ahead.update((run.no, run) for run, _ in claimed.runs)
+                if claimed.runs:
+                    self._wake_keeper()
             return claimed, safe_until, answers
         except BaseException:
             with self._lock:
@@ -153,6 +157,9 @@ class Engine(Leases):
 
         Then this lease was lost while the process stood still, and whoever had the run meanwhile has given it back.
         """
+        lit = self.lights.get(run.no)
+        if lit is not None:  # an earlier lease of it, which was lost: its code goes on as one of a session does
+            self.lights.raised(lit)
         earlier = self.sessions.get(run.no)
         with self._lock:
             latest = max(one.fence for one in (run, self._ahead.get(run.no), earlier and earlier.run) if one)
@@ -167,6 +174,21 @@ class Engine(Leases):
         if asked is not None:
             self._ask(session, asked)
         return session
+
+    def light(self, run: Run, last_seq: int, safe_until: float, policy: Policy) -> Light | None:
+        """A place in a run that this process has leased by a Claim, without a session; None if it is to be adopted.
+
+        It is where anything is to be looked at before its function is called: what an earlier lease of it has left
+        behind, a request, or whether the lease still holds.
+        """
+        if run.fence != 1 or run.stalls or self._ahead.get(run.no) is not run:
+            return None
+        at = self.clock()
+        if at >= safe_until:
+            return None
+        light = Light(self.lights, run, last_seq, safe_until, at, policy)
+        self.lights.light(light)
+        return light
 
     def give_back(self, runs: Sequence[Run]) -> None:
         """Runs that were claimed and not adopted are ready for any worker again, as if nothing had been."""
@@ -221,8 +243,8 @@ class Engine(Leases):
 
     def held_here(self, run: Run) -> bool:
         """Whether the calling thread is the one that executes the run."""
-        session = self.sessions.get(run.no)
-        return session is not None and session.thread == threading.get_ident()
+        holder = self.lights.get(run.no) or self.sessions.get(run.no)
+        return holder is not None and holder.thread == threading.get_ident()
 
     def holder(self, run: Run) -> str:
         """Who holds the run, for people."""
@@ -298,6 +320,7 @@ class Engine(Leases):
 
     def _take_from_their_code(self) -> list[Session]:
         # First of all: what is called from now on may find another journal open, and must not write this run into it.
+        self.lights.raise_all()
         held = list(self.sessions.values())
         for session in held:
             closed = JournalBroken(
@@ -311,6 +334,7 @@ class Engine(Leases):
         """In a forked child: everything here belongs to the parent."""
         for session in list(self.sessions.values()):
             session.unwind(LeaseLost(session.run.id, session.run.fence))
+        self.lights.abandon()
         self.sessions.clear()
         self._owed.clear()
         self._ahead.clear()

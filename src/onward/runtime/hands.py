@@ -7,6 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onward.core.lazily import Lazily
@@ -45,14 +46,14 @@ class Hands:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def begin(self, work: Work) -> None:
-        """Execute it at once, or when there is a hand for it."""
+    def begin(self, *works: Work) -> None:
+        """Execute them at once, or when there are hands for them."""
         with self._lock:
-            if self._busy >= self._count:
-                self._waiting.append(work)
-                return
-            self._busy += 1
-        self._start(work)
+            free = max(0, self._count - self._busy)
+            self._waiting.extend(works[free:])
+            self._busy += len(works[:free])
+        for work in works[:free]:
+            self._start(work)
 
     @property
     def waiting(self) -> int:
@@ -62,8 +63,10 @@ class Hands:
     def take_back(self) -> list[Work]:
         """What has not begun, and now never does here."""
         with self._lock:
-            taken = list(self._waiting)
-            self._waiting.clear()
+            taken = []
+            while self._waiting:
+                with suppress(IndexError):  # a hand was faster
+                    taken.append(self._waiting.popleft())
         return taken
 
     def close(self) -> None:
@@ -76,11 +79,14 @@ class Hands:
 
     def _next(self) -> Work | None:
         """What the hand that has become free does next."""
-        with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._busy -= 1
-            return None
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            with self._lock:
+                if self._waiting:  # whoever puts something there does so under the lock
+                    return self._waiting.popleft()
+                self._busy -= 1
+                return None
 
     def _start(self, work: Work) -> None:
         if work.is_async:

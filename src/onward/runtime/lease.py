@@ -28,6 +28,21 @@ _GRANTED: Final[dict[Request | None, Literal["cancelled", "paused", "released"]]
 }
 
 
+def refusal(run: Run, answer: Refused) -> Unwind:
+    """What it means for the holder of a run that the journal has refused a change of it."""
+    if answer.reason == "fence":
+        return LeaseLost(run.id, run.fence)
+    clash = RunConflict(
+        run.id,
+        f"run {run.id} could not record an outcome ({answer.reason} {answer.detail}): it is recorded "
+        "already. Nothing "
+        f"was overwritten; two units of work share that key, give one of them its own key=.",
+    )
+    signal = Stopped(str(clash))
+    signal.__cause__ = clash
+    return signal
+
+
 class Lease:
     """One lease of one run, as its holder knows it."""
 
@@ -161,15 +176,8 @@ class Lease:
             self.done += items
 
     def refused(self, answer: Refused) -> Unwind:
-        if answer.reason == "fence":
-            return self.unwind(LeaseLost(self.run.id, self.run.fence))
-        clash = RunConflict(
-            self.run.id,
-            f"run {self.run.id} could not record an outcome ({answer.reason} {answer.detail}): it is recorded "
-            "already. Nothing "
-            f"was overwritten; two units of work share that key, give one of them its own key=.",
-        )
-        return self.unwind(Stopped(str(clash)), cause=clash)
+        signal = refusal(self.run, answer)
+        return self.unwind(signal, cause=signal.__cause__)
 
     def unwind(self, signal: Unwind, cause: BaseException | None = None) -> Unwind:
         """From now on every durable call of this session raises `signal`; nothing more is recorded."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from onward.core import limits
 from onward.core.decide import Released, Started, decide
 from onward.core.errors import PASSING, JournalError, LeaseLost, Stopped
 from onward.core.model import Begun, Change, Request, Run
 from onward.runtime import current, observe
+from onward.runtime.light import Light, Lights
 from onward.runtime.session import Session
 from onward.storage import Store
 from onward.storage.committer import Committer, Ticket
@@ -57,7 +58,9 @@ class Leases:
         self.sessions: dict[int, Session] = {}
         self._leasing: list[str] = []  # identities of runs that are being leased
         self._owed: dict[str, Debt] = {}  # by run id
-        self._ahead: dict[int, Run] = {}  # leased by a Claim, and not begun yet
+        # Leased by a Claim, and not begun yet, or begun and without a session so far.
+        self._ahead: dict[int, Run] = {}
+        self.lights = Lights(self)
         self._claims = self._answered = 0  # Claims that were sent, and of them those that were answered
         self._in_doubt = False  # whether the answer to a Claim was lost
         self._lock = threading.Lock()
@@ -78,6 +81,22 @@ class Leases:
             self.sessions[session.run.no] = session
             self._wake_keeper()
         current.begin(session)
+
+    def keep_light(self, light: Light, session: Session) -> None:
+        """As `hold`, of a run that has begun without a session."""
+        with self._lock:
+            self.sessions[session.run.no] = session
+            asked = self._begun(session.run).request
+            self._wake_keeper()
+        current.raise_light(light, session)
+        if asked is not None:
+            self._ask(session, asked)
+
+    def settled(self, runs: Iterable[Run]) -> None:
+        """These have ended without a session, and the journal has heard of it."""
+        with self._lock:
+            for run in runs:
+                self._begun(run)
 
     def let_go(self, session: Session) -> None:
         """The session has ended: its run is no longer kept. A journal that has not heard of it does, once it can."""
@@ -156,7 +175,7 @@ class Leases:
         """Extend the leases of all our runs; those that somebody took over begin to unwind."""
         with self._lock:
             held = dict(self.sessions)
-        if not held:
+        if not held and not self._ahead:
             return
         safe_until = self.safe_until()
         ours = dict(self.store.renew(self.owner, self.store.now() + self.lease_s))
@@ -197,7 +216,7 @@ class Leases:
                 return
             with self._lock:
                 sessions = list(self.sessions.values())
-                if not sessions and not self._owed and not self._in_doubt:
+                if not (sessions or self._owed or self._in_doubt or self._ahead):
                     self._busy.clear()
                     continue
             try:
@@ -217,6 +236,7 @@ class Leases:
     def look_after(self, sessions: Sequence[Session], renewed: float) -> float:
         """One round of the keeper; `renewed` and what is returned: when, by `clock`, the leases were last renewed."""
         try:
+            self.lights.raise_all(before=self.clock() - limits.TICK_S)
             for session in sessions:
                 self.tend(session)
             self._find_lost()

@@ -14,18 +14,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from onward.core import limits
-from onward.core.errors import PASSING, JournalError
-from onward.core.model import Answer, Change, Run, WorkerRow
+from onward.core.errors import PASSING, JournalError, LeaseLost
+from onward.core.model import Answer, Applied, Change, Claimed, Run, WorkerRow
 from onward.runtime import executing, observe, registry
 from onward.runtime.engine import Engine
 from onward.runtime.executing import Ended, Ending
 from onward.runtime.hands import Hands, Work
+from onward.runtime.lease import refusal
+from onward.runtime.light import Light
+from onward.runtime.registry import Job
 from onward.runtime.ring import Ring
 from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
+from onward.storage.committer import Ticket
 
 __all__ = ["Ended", "Worker"]
 
@@ -58,11 +63,14 @@ class Worker:
         self._bell = threading.Condition()
         self._claiming = threading.Lock()
         self._held: dict[int, Run] = {}  # leased and not ended yet
-        self._endings: deque[Ending] = deque()  # of those, the ones whose outcome is on its way to the disk
+        # Of those, the ones whose outcomes are on their way to the disk: tickets whose `waiter` lists Endings.
+        self._endings: deque[Ticket] = deque()
         self._at_most: int | None = None
         self._draining = False
         self._ring = Ring(engine.store.doorbell())
         self._mean_s = 1.0  # how long a run takes, lately
+        self._ahead = 0  # how many runs are claimed ahead of what is executed, lately
+        self._is_short = False  # whether the last claim got less than it asked for
         self._next_at: float | None = None
         self._looked_at = self._announced_at = float("-inf")
         # Runs whose workers have died again and again: one of them is executed at a time, beside all others.
@@ -144,6 +152,7 @@ class Worker:
             while self._held and time.monotonic() < end:
                 self._bell.wait(min(0.1, max(0.0, end - time.monotonic())))
                 self._settle()
+        self.engine.lights.raise_all()
         for no in list(self._held):
             session = self.engine.sessions.get(no)
             if session is not None:
@@ -185,8 +194,7 @@ class Worker:
             if wanted <= 0:
                 return None
             claimed, safe_until, _ = self.engine.end_and_claim((), self._names, self._queues, wanted)
-            self._next_at = claimed.next_at
-            self._begin_all(claimed.runs, safe_until)
+            self._begin_all(claimed, safe_until, wanted)
             return len(claimed.runs)
 
     def _wanted(self, ending: int = 0) -> int:
@@ -199,8 +207,10 @@ class Worker:
     def _room(self, ending: int = 0) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
         ahead = min(ahead, limits.CLAIM_RUNS)
+        self._ahead = ahead
         # Those that wait for their turn, or for the disk, are in nobody's way.
-        held = len(self._held) - len(self._suspects) - len(self._endings) - ending
+        ending += sum(len(ticket.waiter) for ticket in list(self._endings))
+        held = len(self._held) - len(self._suspects) - ending
         free = self._concurrency + ahead - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
@@ -219,7 +229,8 @@ class Worker:
     def _is_news(self, version: object) -> bool:
         """Whether a claim may get something: there is room, and somebody has written."""
         self._settle()
-        return self._room() > 0 and self.engine.store.version() != version
+        # While hands are full, whoever ends a run makes the next claim.
+        return not self._hands.waiting and self._room() > 0 and self.engine.store.version() != version
 
     def _is_more_soon(self) -> bool:
         """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""
@@ -241,21 +252,21 @@ class Worker:
 
     # -- executing ----------------------------------------------------------------------------------------------
 
-    def _begin_all(self, runs: Sequence[tuple[Run, int]], safe_until: float) -> None:
-        self._held.update((run.no, run) for run, _ in runs)
-        for run, last_seq in runs:
-            self._begin(run, last_seq, safe_until)
-
-    def _begin(self, run: Run, last_seq: int, safe_until: float) -> None:
-        job = registry.get(run.name)
-        assert job is not None, "only what is known is claimed"
-        execute = executing.execute_async if job.is_async else self._execute
-        work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
-        if run.stalls >= limits.SUSPECT_DEATHS:
-            self._suspects.append(work)
-            self._next_suspect()
-        else:
-            self._hands.begin(work)
+    def _begin_all(self, claimed: Claimed, safe_until: float, wanted: int) -> None:
+        self._next_at, self._is_short = claimed.next_at, len(claimed.runs) < wanted
+        self._held.update((run.no, run) for run, _ in claimed.runs)
+        works = []
+        for run, last_seq in claimed.runs:
+            job = registry.get(run.name)
+            assert job is not None, "only what is known is claimed"
+            execute = executing.execute_async if job.is_async else self._execute
+            work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
+            if run.stalls >= limits.SUSPECT_DEATHS:
+                self._suspects.append(work)
+                self._next_suspect()
+            else:
+                works.append(work)
+        self._hands.begin(*works)
 
     def _next_suspect(self, ended: Run | None = None) -> None:
         """Let the next one begin whose workers have died, if none is executed, or none after the run `ended`."""
@@ -276,17 +287,49 @@ class Worker:
         self.engine.give_back((run,))
         return None
 
-    def finish(self, run: Run, session: Served, change: Change, seconds: float) -> None:
+    def light(self, run: Run, last_seq: int, safe_until: float, job: Job) -> Light | None:
+        """A place in a run whose turn has come, without a session; None if it needs one before it begins."""
+        if self._draining:
+            return None
+        return self.engine.light(run, last_seq, safe_until, registry.policy_of(job, run.queue))
+
+    def finish(self, run: Run, session: Served | None, change: Change, seconds: float) -> None:
         """A run has ended plainly, and `change` records it: with others where others wait to be executed.
 
         So nobody waits for the disk between short runs; what has ended is on it after limits.JOIN_S at the latest. The
-        last one in hand is committed at once, together with the next claim.
+        last one in hand is committed at once, together with the next claim. Without a session it never needed one.
         """
-        if self._hands.waiting and (self._claiming.locked() or self._wanted(1) <= 0):
-            self._endings.append(Ending(run, session, seconds, self.engine.committer.later(change)))
+        ending = Ending(run, session, seconds)
+        if self._may_wait():
+            self._join(ending, change)
             return
-        self._finished(run, session, self._commit(change), seconds)
+        self._let_go_all((ending,), self._commit(change), None)
         self._settle()
+
+    def _may_wait(self) -> bool:
+        """Whether the outcome of a run may wait for others: there is something to execute, and no time for a claim."""
+        waiting = self._hands.waiting
+        if not waiting:
+            return False
+        # What was claimed last was all there was: that is asked again when the hands are empty.
+        return self._is_short or waiting * 2 >= self._ahead or self._claiming.locked() or self._wanted(1) <= 0
+
+    def _join(self, ending: Ending, change: Change) -> None:
+        """Let it go to the disk with what has ended just before, and with what ends just after it."""
+        committer = self.engine.committer
+        try:
+            ticket = self._endings[-1]
+        except IndexError:
+            pass
+        else:
+            if committer.join(ticket, change, ending):
+                # By this thread rather than by the committer's own, which would take turns with this one.
+                if committer.is_due(ticket):
+                    with suppress(Exception):  # told to each of them
+                        committer.wait_for(ticket)
+                    self._settle()
+                return
+        self._endings.append(committer.later(change, waiter=ending))
 
     def _commit(self, change: Change) -> list[Answer]:
         """Commit it, with the next claim if it is time for one that nobody else makes."""
@@ -297,8 +340,7 @@ class Worker:
                     claimed, safe_until, answers = self.engine.end_and_claim(
                         (change,), self._names, self._queues, wanted
                     )
-                    self._next_at = claimed.next_at
-                    self._begin_all(claimed.runs, safe_until)
+                    self._begin_all(claimed, safe_until, wanted)
                     return answers
             finally:
                 self._claiming.release()
@@ -308,19 +350,58 @@ class Worker:
         """Let go of the runs whose outcome has come to the disk meanwhile."""
         while self._endings:
             try:
-                ending = self._endings.popleft()
+                ticket = self._endings.popleft()
             except IndexError:  # another thread was faster
                 return
-            run, session, seconds, ticket = ending
             if not ticket.settled:
-                self._endings.appendleft(ending)
+                self._endings.appendleft(ticket)
                 return
             try:
-                answers = ticket.result()
+                answers: Sequence[Answer] = ticket.result()
             except BaseException as error:
-                self.ended(run, session, error, seconds)
+                self._let_go_all(ticket.waiter, (), error)
             else:
-                self._finished(run, session, answers, seconds)
+                self._let_go_all(ticket.waiter, answers, None)
+
+    def _let_go_all(
+        self, endings: Sequence[Ending], answers: Sequence[Answer], error: BaseException | None
+    ) -> None:
+        """The journal has answered to how these have ended, each by one answer, or all of them by an error."""
+        light: list[Ending] = []
+        for ending, answer in zip_longest(endings, answers):
+            run, session, seconds = ending
+            if error is not None:
+                self.ended(run, session, error, seconds)
+            elif session is not None:
+                self._finished(run, session, (answer,), seconds)
+            elif type(answer) is Applied:
+                light.append(ending)
+            else:
+                self.ended(run, None, refusal(run, answer), seconds)
+        if light:
+            self._ended_lightly(light)
+
+    def _ended_lightly(self, endings: Sequence[Ending]) -> None:
+        """As `ended`, for many runs that are done and had no session."""
+        if os.getpid() != self._process:
+            return
+        self.engine.settled(run for run, _, _ in endings)
+        for run, _, seconds in endings:
+            try:
+                self._told(Ended(run, "done", seconds, None))
+            except BaseException as fault:
+                observe.log.error("run %s could not be given back: %r", run.id, fault)
+        with self._bell:
+            for run, _, seconds in endings:
+                self._mean_s += (seconds - self._mean_s) * _FOLLOWS
+                self._forget(run)
+            self.executed += len(endings)
+            self._ring_if_free()
+
+    def _ring_if_free(self) -> None:
+        if not self._held or (not self._hands.waiting and self._room() > 0):
+            self._ring.ring()
+            self._bell.notify()
 
     def _finished(self, run: Run, session: Served, answers: Sequence[Answer], seconds: float) -> None:
         try:
@@ -337,6 +418,8 @@ class Worker:
         try:
             if session is not None:
                 self._let_go(session)
+            elif isinstance(error, LeaseLost):
+                self.engine.settled((run,))
             elif error is not None:
                 self.engine.owe(run, limits.FAULT_PAUSE_S)
             if session is not None or error is not None:
@@ -349,9 +432,7 @@ class Worker:
             self._mean_s += (seconds - self._mean_s) * _FOLLOWS
             self.executed += 1
             self._forget(run)
-            if not self._held or self._room() > 0:
-                self._ring.ring()
-                self._bell.notify()
+            self._ring_if_free()
 
     def _let_go(self, session: Served) -> None:
         self.engine.let_go(session)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from onward.core.decide import Past, claimed
+from onward.core.decide import Past, claimed, first_claimed
 from onward.core.flow import Candidate, Limits, Quota, Room, booked_at, in_order, pick, rank
 from onward.core.model import Change, Claim, Claimed, Run
 
@@ -121,10 +121,18 @@ def claim(shelf: Shelf, order: Claim, now: float) -> Claimed:
             next_at = _earliest(next_at, shelf.next_due(limits.name, name, now))
         if names or sleeping:
             found.append(_fitting(shelf, limits, names, sleeping, order, now))
-    whose = {one.no: each for each in found for one in each.chosen}
-    best = in_order(one for each in found for one in each.chosen)[: order.limit]
-    runs = _leased(shelf, [one.no for one in best], order, now)
-    _note_starts(shelf, [(whose[one.no].limits, one) for one in best if not one.begun], now)
+    if len(found) == 1:
+        ((limits, best, _),) = found
+        if not limits.is_free:  # perhaps of many lanes, one after the other
+            best = in_order(best)[: order.limit]
+        runs = _leased(shelf, [one.no for one in best], order, now)
+        if not limits.is_free:
+            _note_starts(shelf, [(limits, one) for one in best if not one.begun], now)
+    else:
+        whose = {one.no: each for each in found for one in each.chosen}
+        best = in_order(one for each in found for one in each.chosen)[: order.limit]
+        runs = _leased(shelf, [one.no for one in best], order, now)
+        _note_starts(shelf, [(whose[one.no].limits, one) for one in best if not one.begun], now)
     for each in found:
         next_at = _earliest(next_at, _room_again(shelf, each, now))
     return Claimed(tuple(runs), next_at)
@@ -166,6 +174,8 @@ def _fitting(
     """The runs of one queue that its limits let through, in their order."""
     size = order.limit if limits.is_free else order.limit + PASSED_OVER
     room = _room(shelf, limits, order, now)
+    if len(names) == 1 and not sleeping and limits.is_free:
+        return _Found(limits, list(shelf.ready(limits.name, names[0], size))[:size], room)
     ready = {name: _Window(shelf.ready(limits.name, name, size), size) for name in names}
     due = {name: _Window(in_order(shelf.due(limits.name, name, now, size)), size) for name in sleeping}
     everything = heapq.merge(*ready.values(), *due.values(), key=rank)
@@ -245,8 +255,13 @@ def _lanes_in_turn(look: _Look, queue: str, name: str, first: str) -> list[str]:
 
 
 def _leased(shelf: Shelf, numbers: Sequence[int], order: Claim, now: float) -> list[tuple[Run, int]]:
+    taken = shelf.take(numbers) if numbers else []
+    plain = first_claimed(taken, owner=order.owner, now=now, lease_s=order.lease_s)
+    if plain:
+        shelf.lease(plain)
+        return [(after, after[13]) for _, _, _, _, _, after, *_ in plain if after is not None]  # its leased_seq
     runs, changes = [], []
-    for run, last_seq in shelf.take(numbers) if numbers else ():
+    for run, last_seq in taken:
         past = Past(last_seq, progressed=False)
         change = claimed(run, past, owner=order.owner, now=now, lease_s=order.lease_s)
         after = change.after

@@ -166,18 +166,39 @@ class Committer:
                 self._leading = True  # last: interrupted before it, whoever comes next leads
         return ticket
 
-    def later(self, *changes: Change, within_s: float = limits.JOIN_S, timed: bool = True) -> Ticket:
+    def later(
+        self, *changes: Change, within_s: float = limits.JOIN_S, timed: bool = True, waiter: Any = None
+    ) -> Ticket:
         """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up.
 
         Whoever says that they are not `timed` makes that next commit at once, or calls `watch` if it does not come.
+        With a `waiter` others may `join` them.
         """
-        ticket = Ticket(changes, self._clock() + within_s)
+        ticket = Ticket(changes if waiter is None else list(changes), self._clock() + within_s)
+        if waiter is not None:
+            ticket.waiter = [waiter]
         with self._mutex:
             self._refuse_if_unusable()
             self._later.append(ticket)
             if timed:
                 self._ring()
         return ticket
+
+    def join(self, ticket: Ticket, change: Change, waiter: Any) -> bool:
+        """Whether the change goes with a ticket of `later`, which is on its way to the disk otherwise.
+
+        `waiter` is added to those of the ticket, in the order of its changes.
+        """
+        with self._mutex:
+            if not self._later or self._later[-1] is not ticket or len(ticket.changes) >= limits.BATCH_CHANGES:
+                return False
+            ticket.changes.append(change)  # type: ignore[attr-defined]  # a list: its opener has made it one
+            ticket.waiter.append(waiter)
+            return True
+
+    def is_due(self, ticket: Ticket) -> bool:
+        """Whether the time of a ticket of `later` is up, and nobody has committed it."""
+        return self._clock() >= ticket.due and not ticket.settled
 
     def watch(self) -> None:
         """See to it that what waits is committed when its time is up, whether or not another commit comes."""

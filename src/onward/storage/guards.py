@@ -5,7 +5,7 @@ Pure, and the same for all stores, so that none of them is stricter or laxer tha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from onward.core.model import CLOSED, Change, Refused, Request, Run, RunState
 
@@ -66,9 +66,12 @@ def _request(change: Change, after: Run, guard: Guard) -> Request | None:
     return guard.request
 
 
+_new: Final = tuple.__new__  # a NamedTuple's own constructor is written in Python
+
+
 def written(after: Run, seq: int) -> Guard:
     """The guard of a run that has just been written as `after`."""
-    return Guard(after.fence, after.request, after.owner, after.lease_until, after.state, seq)
+    return _new(Guard, (after[7], after[11], after[8], after[9], after[6], seq))
 
 
 def exists(run: Run) -> Refused:

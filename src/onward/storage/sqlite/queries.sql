@@ -73,6 +73,12 @@ UPDATE run SET state = ?1, fence = ?2, owner = ?3, lease_until = ?4,
     updated_at = ?, priority = ?, single = iif(single IS NULL, NULL, ?), tags = ?, attempt = ?
 WHERE no = ?
 
+-- name: end_alone
+-- A run whose function has returned, guard included: what its holder has not changed since it claimed it stays as it is.
+UPDATE run SET state = 'done', owner = NULL, lease_until = NULL, wake_at = NULL, stalls = 0, result = ?3, error = NULL,
+    single = iif(single IS NULL, NULL, ?4), updated_at = ?5
+WHERE no = ?1 AND fence = ?2 AND request IS NULL AND state = 'running'
+
 -- name: set_progress
 UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
 

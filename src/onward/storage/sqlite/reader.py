@@ -14,6 +14,7 @@ import apsw
 from onward.core.errors import JournalError
 from onward.core.flow import Settings
 from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow, made
+from onward.core.model import run_of as made_run
 from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
 from onward.storage.calendar import schedule_of
@@ -250,7 +251,7 @@ def settings_of(row: Row) -> Settings:
 
 
 def run_of(row: Row) -> Run:
-    return Run._make((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
+    return made_run((*row[:5], row[5] == 1, *row[6:]))  # SQLite knows no booleans
 
 
 def _text(value: Any) -> Any:

@@ -11,7 +11,7 @@ import apsw
 from onward.core.flow import Candidate, Limits
 from onward.core.model import Answer, Applied, Arrival, Change, Refused, Run
 from onward.storage.arrivals import Batch
-from onward.storage.guards import Guard
+from onward.storage.guards import Guard, written
 from onward.storage.sqlite.reader import run_of, settings_of
 
 
@@ -122,17 +122,17 @@ class Shelf:
         self._write("forget_starts", queue, until)
 
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
-        batch = self._batch
+        seen, left = self._batch.found, self._batch.left
         found: dict[int, tuple[Run, int]] = {}
         for row in self._rows("ready_runs", json.dumps(numbers)):
             run, seq = run_of(row[:-1]), row[-1]
-            known = batch.left.get(run.no)
+            no = row[-2]
+            known = left.get(no)
             if known is None:
-                guard = Guard(run.fence, run.request, run.owner, run.lease_until, run.state, seq)
-                batch.found[run.no] = batch.left[run.no] = guard
+                seen[no] = left[no] = written(run, seq)
             else:  # its latest entries are collected, and not written yet
                 seq = known.seq
-            found[run.no] = (run, seq)
+            found[no] = (run, seq)
         return [found[no] for no in numbers]
 
     def arrived(self, no: int) -> list[str]:

@@ -316,7 +316,7 @@ class SqliteStore(Upkeep):
         doubtful.close(True)
 
     def _write_through(self, connection: apsw.Connection) -> None:
-        self._writer, self._straight = connection, Straight(connection, _SQL)
+        self._writer, self._straight = connection, Straight(connection, _SQL, self.now)
 
     # -- life -----------------------------------------------------------------------------------------
 

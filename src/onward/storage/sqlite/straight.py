@@ -1,4 +1,4 @@
-"""The straight way for the commonest commits: outcomes of units, and the beginnings of the next ones.
+"""The straight way for the commonest commits: outcomes of units, the beginnings of the next ones, and how runs ended.
 
 Knows the number of the last entry of each run that this process has just written to, so that nothing is read before it
 is written: the statement that adds an entry checks the guard itself. Whoever else writes to a run raises its fence; a
@@ -13,9 +13,9 @@ from typing import Final
 
 import apsw
 
-from onward.core.model import Answered, Begun, Change, Order, applied
+from onward.core.model import Answered, Begun, Change, Claim, Order, applied
 from onward.storage.guards import Guard
-from onward.storage.sqlite.transaction import UNWRITABLE, Row
+from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Row, Transaction, insert, wake_waiters
 
 # What follows the entries, and the units, of a change that is nothing else.
 _NO_UNITS: Final = Change(0, 0)[3:]
@@ -36,10 +36,13 @@ class Straight:
 
     _RUNS: Final = 10_000
 
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]
+    ) -> None:
         # One cursor for all statements: making one costs as much as a statement's own work.
         cursor = connection.cursor()
         self._execute, self._executemany = cursor.execute, cursor.executemany
+        self._connection, self._now = connection, now
         self._changes, self._total = connection.changes, connection.total_changes
         self._sql, self._add = sql, sql["add_alone"]
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
@@ -85,10 +88,12 @@ class Straight:
 
     def _commit_all(self, changes: Sequence[Order]) -> list[Answered] | None:
         plan = Plan(self._last)
-        if not all(map(plan.add, changes)):
+        claim = changes[-1] if changes and type(changes[-1]) is Claim else None
+        if not all(map(plan.add, changes if claim is None else changes[:-1])) or not plan.left:
             return None
         self._execute(self._sql["begin"])
-        if not self._write(plan):
+        transaction = self._write(plan, claim)
+        if transaction is None:
             self._execute(self._sql["rollback"])
             return None
         try:
@@ -99,18 +104,39 @@ class Straight:
             no, (fence, seq) = next(iter(plan.left.items()))
             raise Doubt(Written(plan.answers, (no, fence, self._last[no][1], seq)), problem) from problem
         self._last.update(plan.left)
+        for row in plan.ends:
+            self._last.pop(row[0], None)
+        self.learn(transaction.left)
         return plan.answers
 
-    def _write(self, plan: Plan) -> bool:
-        before = self._total()
+    def _write(self, plan: Plan, claim: Claim | None) -> Transaction | None:
+        """Write the plan, and what it leaves room for; None if anything is not as it was left, or cannot be written."""
         try:
-            self._executemany(self._add, plan.rows)
-            if self._total() - before != len(plan.rows):
-                return False  # a lease is lost, or somebody asked something
+            if not self._wrote(self._add, plan.rows) or not self._wrote_ends(plan):
+                return None  # a lease is lost, or somebody asked something
             if plan.units:
                 self._write_units(plan.units)
-        except UNWRITABLE:
+            transaction = Transaction(self._connection, self._sql, self._now)
+            if claim is not None:
+                plan.answers.append(transaction.answer(claim))
+                transaction.flush()
+        except (Clash, *UNWRITABLE):
+            return None
+        return transaction
+
+    def _wrote(self, statement: str, rows: Sequence[Row]) -> bool:
+        """Execute it for each of the rows; whether it wrote one for each."""
+        before = self._total()
+        self._executemany(statement, rows)
+        return bool(self._total() - before == len(rows))
+
+    def _wrote_ends(self, plan: Plan) -> bool:
+        if not plan.ends:
+            return True
+        if not self._wrote(self._sql["end_alone"], plan.ends):
             return False
+        insert(self._connection, self._sql, "add_entry", plan.marks)
+        wake_waiters(self._connection, self._sql, plan.ended, self._now)
         return True
 
     def _write_units(self, units: Mapping[tuple[int, str], Begun | None]) -> None:
@@ -134,6 +160,9 @@ class Plan:
         self._known = known
         self.left: dict[int, tuple[int, int]] = {}
         self.rows: list[Row] = []
+        self.ends: list[Row] = []  # of runs that have returned
+        self.marks: list[Row] = []  # their entries
+        self.ended: list[str] = []  # their ids
         self.units: dict[tuple[int, str], Begun | None] = {}  # that have begun, or have ended
         self.answers: list[Answered] = []
 
@@ -143,7 +172,7 @@ class Plan:
             return False
         no, fence, entries, begun, ended, *rest = change
         if rest != _NO_ROW:
-            return False
+            return self._add_end(change)
         known, seq = self.left.get(no) or self._known.get(no, _UNKNOWN)
         # Only a statement that adds an entry checks the guard, so there must be one for each run.
         if known != fence or not (entries or no in self.left):
@@ -157,6 +186,23 @@ class Plan:
             self.units[no, key] = None
         for one in begun:
             self.units[no, one.key] = one
+        return True
+
+
+    def _add_end(self, change: Change) -> bool:
+        """Whether the change says no more than that a run has returned, as `core.decide.returned` says it."""
+        no, fence, entries, begun, ended, after, *rest = change
+        if after is None or after[6] != "done" or len(entries) != 1 or begun or ended or rest != _NO_ROW[1:]:
+            return False
+        known, seq = self._known.get(no, _UNKNOWN)
+        if known != fence or no in self.left:
+            return False
+        seq += 1
+        self.ends.append((no, fence, after[14], after[25], after[21]))
+        self.marks.append((no, seq, *entries[0][:11]))
+        self.ended.append(after[0])
+        self.left[no] = fence, seq
+        self.answers.append(applied(no, seq))
         return True
 
 

@@ -200,14 +200,7 @@ class Transaction:
         return answers
 
     def _insert(self, statement: str, rows: Sequence[Row]) -> None:
-        """Insert rows, many by each statement as far as they go."""
-        whole = len(rows) - len(rows) % _WIDE
-        if whole:
-            wide = self._sql[statement + " wide"]
-            self._connection.executemany(
-                wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
-            )
-        self._connection.executemany(self._sql[statement], rows[whole:])
+        insert(self._connection, self._sql, statement, rows)
 
     @property
     def _is_moved(self) -> bool:
@@ -224,19 +217,18 @@ class Transaction:
     def lease(self, changes: Sequence[Change]) -> None:
         """Write claims: a few columns of each run, and its mark, by one call each."""
         rows: dict[Row, list[int]] = {}
+        collected, left = self._entries, self.left
         for change in changes:
-            run, no = change.after, change.run_no
+            no, _, entries, _, _, run, *_ = change
             assert run is not None, "a claim writes the run's row"
-            row = (
-                run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls,
-                run.leased_seq, run.error, run.single, run.updated_at,
-            )  # fmt: skip
+            # By number: state to leased_seq, but result; error, single and updated_at.
+            row = (*run[6:14], run[15], run[25], run[21])
             rows.setdefault(row, []).append(no)
-            seq = run.leased_seq - len(change.entries)
-            for entry in change.entries:
+            seq = run[13] - len(entries)
+            for entry in entries:
                 seq += 1
-                self._entries.append((no, seq, *entry[:11]))
-            self.left[no] = guards.written(run, seq)
+                collected.append((no, seq, *entry[:11]))
+            left[no] = guards.written(run, seq)
         for row, numbers in rows.items():
             self._execute(self._sql["lease"], (json.dumps(numbers), *row))
 
@@ -266,10 +258,9 @@ class Transaction:
             apsw.ConstraintError
         ) as problem:  # of several it is told which one when they are repeated alone
             raise _clash(problem, guards.exists(rows[-1])) from problem
-        ended = [run.id for run in rows if run.state in ENDED]
-        if ended and next(self._execute(self._sql["is_awaited"]))[0]:
-            for (no,) in self._execute(self._sql["end_waiters"], (json.dumps(ended),)).fetchall():
-                self._execute(self._sql["wake"], (no, self._now()))
+        wake_waiters(
+            self._connection, self._sql, [run.id for run in rows if run.state in ENDED], self._now
+        )
 
     # -- runs that wait for others ------------------------------------------------------------------------
 
@@ -296,6 +287,26 @@ class Transaction:
         if started:
             self._connection.executemany(self._sql["set_begun"], started)
         self._begun.clear()
+
+
+def insert(connection: apsw.Connection, sql: Mapping[str, str], statement: str, rows: Sequence[Row]) -> None:
+    """Insert rows, many by each statement as far as they go."""
+    whole = len(rows) - len(rows) % _WIDE
+    if whole:
+        wide = sql[statement + " wide"]
+        connection.executemany(
+            wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
+        )
+    connection.executemany(sql[statement], rows[whole:])
+
+
+def wake_waiters(
+    connection: apsw.Connection, sql: Mapping[str, str], ended: Sequence[str], now: Callable[[], float]
+) -> None:
+    """Make due what waits for one of the runs that have ended."""
+    if ended and next(connection.execute(sql["is_awaited"]))[0]:
+        for (no,) in connection.execute(sql["end_waiters"], (json.dumps(ended),)).fetchall():
+            connection.execute(sql["wake"], (no, now()))
 
 
 def one_by_one(
