@@ -219,7 +219,7 @@ def succeeded(
 
 
 def returned(run: Run, value: str | None, *, now: float) -> Change:
-    """What `decide` says of a run whose function has Returned: how nearly all queued runs end, each for a worker's time.
+    """What `decide` says of a run whose function has Returned, as nearly all do.
 
     The fields of a Run by number: `_replace` takes ten times as long.
     """
@@ -420,7 +420,8 @@ def first_claimed(
         if run[6] != "pending" or run[7] or run[12] or run[11] or run[25] is not None or run[4] is None:
             return None
         after = run_of((
-            *run[:6], "running", 1, owner, until, None, None, 0, last_seq + 1, run[14], None, *run[16:21], now, *run[22:],
+            *run[:6], "running", 1, owner, until, None, None, 0, last_seq + 1, run[14], None, *run[16:21],
+            now, *run[22:],
         ))  # fmt: skip
         changes.append(change_of((run[29], 0, marks, (), (), after, run, None, False, (), ())))
     return changes

@@ -45,6 +45,9 @@ LOOK_S: Final = 0.01
 # costs a commit, and what is claimed ahead is kept from other workers.
 CLAIM_RUNS: Final = 500
 CLAIM_AHEAD_S: Final = 0.05
+# How a queued run has ended waits this long at most for others that end while there is more to execute: a commit costs
+# as much as ten short runs.
+ENDED_S: Final = 0.02
 # More than one process ever holds: runs of one owner that are read at once.
 HELD_RUNS: Final = 20_000
 # A queued run whose execution ended by a fault of the engine or of the journal is claimed again no sooner than after

@@ -19,10 +19,10 @@ from onward.core.decide import Past, Released, acted, claimed, decide, may_claim
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
 from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
-from onward.core.retry import Policy
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
 from onward.runtime.light import Light
+from onward.runtime.registry import Job
 from onward.runtime.served import Served
 from onward.runtime.session import Session
 from onward.storage import Store, host
@@ -158,7 +158,9 @@ class Engine(Leases):
         Then this lease was lost while the process stood still, and whoever had the run meanwhile has given it back.
         """
         lit = self.lights.get(run.no)
-        if lit is not None:  # an earlier lease of it, which was lost: its code goes on as one of a session does
+        if (
+            lit is not None
+        ):  # an earlier lease of it, which was lost: its code goes on as one of a session does
             self.lights.raised(lit)
         earlier = self.sessions.get(run.no)
         with self._lock:
@@ -175,20 +177,19 @@ class Engine(Leases):
             self._ask(session, asked)
         return session
 
-    def light(self, run: Run, last_seq: int, safe_until: float, policy: Policy) -> Light | None:
+    def light(self, run: Run, last_seq: int, safe_until: float, job: Job) -> Light | None:
         """A place in a run that this process has leased by a Claim, without a session; None if it is to be adopted.
 
         It is where anything is to be looked at before its function is called: what an earlier lease of it has left
         behind, a request, or whether the lease still holds.
         """
-        if run.fence != 1 or run.stalls or self._ahead.get(run.no) is not run:
+        # By number, as everything that each short job comes by: fence, stalls and the number of the run.
+        if run[7] != 1 or run[12] or self._ahead.get(run[29]) is not run:
             return None
         at = self.clock()
         if at >= safe_until:
             return None
-        light = Light(self.lights, run, last_seq, safe_until, at, policy)
-        self.lights.light(light)
-        return light
+        return self.lights.light(run, last_seq, safe_until, at, job)
 
     def give_back(self, runs: Sequence[Run]) -> None:
         """Runs that were claimed and not adopted are ready for any worker again, as if nothing had been."""

@@ -59,6 +59,7 @@ def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: flo
     began = time.monotonic()
     session: Served | None = None
     light: Light | None = None
+    change: Change | None
     try:
         given = _plain_arguments(run)
         if given is not None:
@@ -68,7 +69,7 @@ def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: flo
             change = None if session is None else _adopted(worker, session, job)
         else:
             ended = _called(worker.engine, light, job, *given)
-            if type(ended) is Outcome:
+            if isinstance(ended, Outcome):
                 session = light.served
                 change = _finished(worker.engine, session, ended)
             else:

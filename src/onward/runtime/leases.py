@@ -95,8 +95,11 @@ class Leases:
     def settled(self, runs: Iterable[Run]) -> None:
         """These have ended without a session, and the journal has heard of it."""
         with self._lock:
-            for run in runs:
-                self._begun(run)
+            ahead = self._ahead
+            for run in runs:  # as `_begun`
+                latest = ahead.get(run[29])
+                if latest is not None and latest[7] == run[7]:
+                    del ahead[run[29]]
 
     def let_go(self, session: Session) -> None:
         """The session has ended: its run is no longer kept. A journal that has not heard of it does, once it can."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from onward.core.errors import LeaseLost, Stopped
 from onward.core.model import Run
-from onward.core.retry import Policy
-from onward.runtime import current
+from onward.runtime import current, registry
 from onward.runtime.current import Here
+from onward.runtime.registry import Job
 from onward.runtime.served import Served
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Keeper(Protocol):
 class Light(Here):
     """The outermost place of such a run."""
 
-    __slots__ = ("_session", "begun_at", "last_seq", "lights", "policy", "run", "safe_until")
+    __slots__ = ("_session", "begun_at", "job", "last_seq", "lights", "run", "safe_until")
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class Light(Here):
         last_seq: int,
         safe_until: float,
         begun_at: float,
-        policy: Policy,
+        job: Job,
     ) -> None:
         # Not by the constructor of Here, which sets the session: half as much for each job.
         self.key, self.attempt, self.inside_step, self.rows, self.opened = "", 1, False, None, None
         self.own()
         self.lights, self.run, self.last_seq, self.safe_until = lights, run, last_seq, safe_until
-        self.begun_at, self.policy = begun_at, policy
+        self.begun_at, self.job = begun_at, job
         self._session: Served | None = None
 
     @property
@@ -82,14 +82,15 @@ class Lights:
     def get(self, no: int) -> Light | None:
         return self._lit.get(no)
 
-    def light(self, light: Light) -> None:
-        """Its function begins."""
-        self._lit[light.run.no] = light
+    def light(self, run: Run, last_seq: int, safe_until: float, begun_at: float, job: Job) -> Light:
+        """The function of a run begins in this thread."""
+        light = self._lit[run[29]] = Light(self, run, last_seq, safe_until, begun_at, job)
         current.begin_light(light)
+        return light
 
     def put_out(self, light: Light) -> bool:
         """Its function has ended; False if it has a session, which says how it goes on."""
-        if self._lit.pop(light.run.no, None) is None:
+        if self._lit.pop(light.run[29], None) is None:
             return False
         current.end_light(light)
         return True
@@ -113,7 +114,7 @@ class Lights:
         session = Served(
             light.run, last_seq=light.last_seq, safe_until=light.safe_until, clock=self._keeper.clock
         )
-        session.policy, session.thread = light.policy, light.thread
+        session.policy, session.thread = registry.policy_of(light.job, light.run.queue), light.thread
         return session
 
     def raise_all(self, before: float = float("inf")) -> None:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from onward.core import limits
@@ -52,7 +51,7 @@ class Worker:
         names: Sequence[str] | None = None,
         queues: Sequence[str] = (),
         concurrency: int = limits.CONCURRENCY,
-        told: Callable[[Ended], None] = lambda ended: None,
+        told: Callable[[Ended], None] | None = None,
     ) -> None:
         self.engine, self._told = engine, told
         self._names = tuple(registry.names() if names is None else names)
@@ -206,7 +205,8 @@ class Worker:
 
     def _room(self, ending: int = 0) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
-        ahead = min(ahead, limits.CLAIM_RUNS)
+        # Not many after a few short ones: the next ones may be long, and other workers idle.
+        ahead = min(ahead, limits.CLAIM_RUNS, 2 * self.executed)
         self._ahead = ahead
         # Those that wait for their turn, or for the disk, are in nobody's way.
         ending += sum(len(ticket.waiter) for ticket in list(self._endings))
@@ -291,12 +291,12 @@ class Worker:
         """A place in a run whose turn has come, without a session; None if it needs one before it begins."""
         if self._draining:
             return None
-        return self.engine.light(run, last_seq, safe_until, registry.policy_of(job, run.queue))
+        return self.engine.light(run, last_seq, safe_until, job)
 
     def finish(self, run: Run, session: Served | None, change: Change, seconds: float) -> None:
         """A run has ended plainly, and `change` records it: with others where others wait to be executed.
 
-        So nobody waits for the disk between short runs; what has ended is on it after limits.JOIN_S at the latest. The
+        So nobody waits for the disk between short runs; what has ended is on it after limits.ENDED_S at the latest. The
         last one in hand is committed at once, together with the next claim. Without a session it never needed one.
         """
         ending = Ending(run, session, seconds)
@@ -322,14 +322,15 @@ class Worker:
         except IndexError:
             pass
         else:
-            if committer.join(ticket, change, ending):
+            left_s = committer.join(ticket, change, ending)
+            if left_s is not None:
                 # By this thread rather than by the committer's own, which would take turns with this one.
-                if committer.is_due(ticket):
+                if left_s < limits.ENDED_S / 2:
                     with suppress(Exception):  # told to each of them
                         committer.wait_for(ticket)
                     self._settle()
                 return
-        self._endings.append(committer.later(change, waiter=ending))
+        self._endings.append(committer.later(change, within_s=limits.ENDED_S, waiter=ending))
 
     def _commit(self, change: Change) -> list[Answer]:
         """Commit it, with the next claim if it is time for one that nobody else makes."""
@@ -368,13 +369,14 @@ class Worker:
     ) -> None:
         """The journal has answered to how these have ended, each by one answer, or all of them by an error."""
         light: list[Ending] = []
-        for ending, answer in zip_longest(endings, answers):
-            run, session, seconds = ending
-            if error is not None:
+        if error is not None:
+            for run, session, seconds in endings:
                 self.ended(run, session, error, seconds)
-            elif session is not None:
+        for ending, answer in zip(endings, answers, strict=False):
+            run, session, seconds = ending
+            if session is not None:
                 self._finished(run, session, (answer,), seconds)
-            elif type(answer) is Applied:
+            elif isinstance(answer, Applied):
                 light.append(ending)
             else:
                 self.ended(run, None, refusal(run, answer), seconds)
@@ -385,18 +387,26 @@ class Worker:
         """As `ended`, for many runs that are done and had no session."""
         if os.getpid() != self._process:
             return
-        self.engine.settled(run for run, _, _ in endings)
-        for run, _, seconds in endings:
-            try:
-                self._told(Ended(run, "done", seconds, None))
-            except BaseException as fault:
-                observe.log.error("run %s could not be given back: %r", run.id, fault)
-        with self._bell:
+        self.engine.settled([run for run, _, _ in endings])
+        if self._told is not None:
             for run, _, seconds in endings:
-                self._mean_s += (seconds - self._mean_s) * _FOLLOWS
-                self._forget(run)
-            self.executed += len(endings)
+                try:
+                    self._told(Ended(run, "done", seconds, None))
+                except BaseException as fault:
+                    observe.log.error("run %s could not be given back: %r", run.id, fault)
+        with self._bell:
+            held = self._held
+            for run, _, seconds in endings:
+                self._took(seconds)
+                no = run[29]
+                if held.get(no) is run:  # as `_forget`
+                    del held[no]
             self._ring_if_free()
+
+    def _took(self, seconds: float) -> None:
+        """A run has been executed in this time: the first ones tell as much as those before them together."""
+        self.executed += 1
+        self._mean_s += (seconds - self._mean_s) * max(_FOLLOWS, 1 / self.executed)
 
     def _ring_if_free(self) -> None:
         if not self._held or (not self._hands.waiting and self._room() > 0):
@@ -422,15 +432,14 @@ class Worker:
                 self.engine.settled((run,))
             elif error is not None:
                 self.engine.owe(run, limits.FAULT_PAUSE_S)
-            if session is not None or error is not None:
+            if self._told is not None and (session is not None or error is not None):
                 self._told(Ended(run, executing.how(session, error), seconds, error))
         except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
             observe.log.error("run %s could not be given back: %r", run.id, fault)
         if self._suspect is run:
             self._next_suspect(run)
         with self._bell:
-            self._mean_s += (seconds - self._mean_s) * _FOLLOWS
-            self.executed += 1
+            self._took(seconds)
             self._forget(run)
             self._ring_if_free()
 

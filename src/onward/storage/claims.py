@@ -259,7 +259,9 @@ def _leased(shelf: Shelf, numbers: Sequence[int], order: Claim, now: float) -> l
     plain = first_claimed(taken, owner=order.owner, now=now, lease_s=order.lease_s)
     if plain:
         shelf.lease(plain)
-        return [(after, after[13]) for _, _, _, _, _, after, *_ in plain if after is not None]  # its leased_seq
+        return [
+            (after, after[13]) for _, _, _, _, _, after, *_ in plain if after is not None
+        ]  # its leased_seq
     runs, changes = [], []
     for run, last_seq in taken:
         past = Past(last_seq, progressed=False)

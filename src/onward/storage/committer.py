@@ -184,21 +184,21 @@ class Committer:
                 self._ring()
         return ticket
 
-    def join(self, ticket: Ticket, change: Change, waiter: Any) -> bool:
-        """Whether the change goes with a ticket of `later`, which is on its way to the disk otherwise.
+    def join(self, ticket: Ticket, change: Change, waiter: Any) -> float | None:
+        """Let the change go with a ticket of `later`; None if that is on its way to the disk already.
 
-        `waiter` is added to those of the ticket, in the order of its changes.
+        `waiter` is added to those of the ticket, in the order of its changes. What is returned: in how many seconds the
+        ticket's time is up.
         """
-        with self._mutex:
-            if not self._later or self._later[-1] is not ticket or len(ticket.changes) >= limits.BATCH_CHANGES:
-                return False
+        mutex = self._mutex
+        mutex.acquire()  # as in `_commit`
+        later = self._later
+        joins = later and later[-1] is ticket and len(ticket.changes) < limits.BATCH_CHANGES
+        if joins:
             ticket.changes.append(change)  # type: ignore[attr-defined]  # a list: its opener has made it one
             ticket.waiter.append(waiter)
-            return True
-
-    def is_due(self, ticket: Ticket) -> bool:
-        """Whether the time of a ticket of `later` is up, and nobody has committed it."""
-        return self._clock() >= ticket.due and not ticket.settled
+        mutex.release()
+        return ticket.due - self._clock() if joins else None
 
     def watch(self) -> None:
         """See to it that what waits is committed when its time is up, whether or not another commit comes."""

@@ -22,7 +22,7 @@ def load(package: str, file: str = "queries.sql") -> Mapping[str, str]:
 
 
 def widened(statement: str, rows: int) -> str:
-    """The same INSERT for so many rows at once: its one row of placeholders, repeated.
+    """The same statement for so many rows at once: its one row of placeholders, repeated.
 
     A statement that inserts 50 runs takes half as long as 50 that insert one each (9.9 us a run instead of 17.6).
     """

@@ -75,9 +75,10 @@ WHERE no = ?
 
 -- name: end_alone
 -- A run whose function has returned, guard included: what its holder has not changed since it claimed it stays as it is.
-UPDATE run SET state = 'done', owner = NULL, lease_until = NULL, wake_at = NULL, stalls = 0, result = ?3, error = NULL,
-    single = iif(single IS NULL, NULL, ?4), updated_at = ?5
-WHERE no = ?1 AND fence = ?2 AND request IS NULL AND state = 'running'
+WITH ended (no, fence, result, single, at) AS (VALUES (?, ?, ?, ?, ?))
+UPDATE run SET state = 'done', owner = NULL, lease_until = NULL, wake_at = NULL, stalls = 0, result = ended.result,
+    error = NULL, single = iif(run.single IS NULL, NULL, ended.single), updated_at = ended.at
+FROM ended WHERE run.no = ended.no AND run.fence = ended.fence AND run.request IS NULL AND run.state = 'running'
 
 -- name: set_progress
 UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
@@ -370,6 +371,15 @@ SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no, coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
 FROM run WHERE no IN (SELECT value FROM json_each(?1))
+
+-- name: new_runs
+-- As `ready_runs`, of those that have never been leased: only what tells them apart.
+SELECT id, kind, name, identity, args, leased_seq, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, tags, parent, attempt, no,
+    coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+FROM run WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state = 'pending' AND direct = 0
+    AND owner IS NULL AND lease_until IS NULL AND wake_at IS NULL AND request IS NULL AND stalls = 0
+    AND result IS NULL AND error IS NULL AND single IS NULL
 
 -- name: lease
 -- What a claim changes in a run, for all those in which it is the same (?1: their numbers as a JSON array): mostly all of

@@ -10,6 +10,7 @@ import apsw
 
 from onward.core.flow import Candidate, Limits
 from onward.core.model import Answer, Applied, Arrival, Change, Refused, Run
+from onward.core.model import run_of as made_run
 from onward.storage.arrivals import Batch
 from onward.storage.guards import Guard, written
 from onward.storage.sqlite.reader import run_of, settings_of
@@ -122,18 +123,24 @@ class Shelf:
         self._write("forget_starts", queue, until)
 
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
-        seen, left = self._batch.found, self._batch.left
-        found: dict[int, tuple[Run, int]] = {}
-        for row in self._rows("ready_runs", json.dumps(numbers)):
-            run, seq = run_of(row[:-1]), row[-1]
-            no = row[-2]
-            known = left.get(no)
-            if known is None:
-                seen[no] = left[no] = written(run, seq)
-            else:  # its latest entries are collected, and not written yet
-                seq = known.seq
-            found[no] = (run, seq)
+        found = {
+            row[18]: self._seen(_new_run(row), row[19]) for row in self._rows("new_runs", json.dumps(numbers))
+        }
+        if len(found) < len(numbers):
+            others = json.dumps([no for no in numbers if no not in found])
+            found.update(
+                (row[29], self._seen(run_of(row[:-1]), row[-1])) for row in self._rows("ready_runs", others)
+            )
         return [found[no] for no in numbers]
+
+    def _seen(self, run: Run, seq: int) -> tuple[Run, int]:
+        """The run and the number of its last entry, as the transaction so far leaves it."""
+        left = self._batch.left
+        known = left.get(run[29])
+        if known is None:
+            self._batch.found[run[29]] = left[run[29]] = written(run, seq)
+            return run, seq
+        return run, known.seq  # its latest entries are collected, and not written yet
 
     def arrived(self, no: int) -> list[str]:
         items = [item for (item,) in self._rows("arrived", no)]
@@ -173,3 +180,10 @@ class Shelf:
 
     def apply(self, change: Change) -> Answer:
         return self._batch.apply(change)
+
+
+def _new_run(row: tuple[Any, ...]) -> Run:
+    """A run that has never been leased, of a row of `new_runs`."""
+    return made_run((
+        *row[:5], False, "pending", 0, None, None, None, None, 0, row[5], None, None, *row[6:15], None, *row[15:19],
+    ))  # fmt: skip

@@ -36,9 +36,7 @@ class Straight:
 
     _RUNS: Final = 10_000
 
-    def __init__(
-        self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]) -> None:
         # One cursor for all statements: making one costs as much as a statement's own work.
         cursor = connection.cursor()
         self._execute, self._executemany = cursor.execute, cursor.executemany
@@ -112,8 +110,14 @@ class Straight:
     def _write(self, plan: Plan, claim: Claim | None) -> Transaction | None:
         """Write the plan, and what it leaves room for; None if anything is not as it was left, or cannot be written."""
         try:
-            if not self._wrote(self._add, plan.rows) or not self._wrote_ends(plan):
+            before = self._total()
+            self._executemany(self._add, plan.rows)
+            insert(self._connection, self._sql, "end_alone", plan.ends)
+            if self._total() - before != len(plan.rows) + len(plan.ends):
                 return None  # a lease is lost, or somebody asked something
+            if plan.ends:
+                insert(self._connection, self._sql, "add_entry", plan.marks)
+                wake_waiters(self._connection, self._sql, plan.ended, self._now)
             if plan.units:
                 self._write_units(plan.units)
             transaction = Transaction(self._connection, self._sql, self._now)
@@ -123,21 +127,6 @@ class Straight:
         except (Clash, *UNWRITABLE):
             return None
         return transaction
-
-    def _wrote(self, statement: str, rows: Sequence[Row]) -> bool:
-        """Execute it for each of the rows; whether it wrote one for each."""
-        before = self._total()
-        self._executemany(statement, rows)
-        return bool(self._total() - before == len(rows))
-
-    def _wrote_ends(self, plan: Plan) -> bool:
-        if not plan.ends:
-            return True
-        if not self._wrote(self._sql["end_alone"], plan.ends):
-            return False
-        insert(self._connection, self._sql, "add_entry", plan.marks)
-        wake_waiters(self._connection, self._sql, plan.ended, self._now)
-        return True
 
     def _write_units(self, units: Mapping[tuple[int, str], Begun | None]) -> None:
         ended: list[Row] = [at for at, one in units.items() if one is None]
@@ -187,7 +176,6 @@ class Plan:
         for one in begun:
             self.units[no, one.key] = one
         return True
-
 
     def _add_end(self, change: Change) -> bool:
         """Whether the change says no more than that a run has returned, as `core.decide.returned` says it."""

@@ -40,8 +40,8 @@ _WIDE: Final = 50
 
 
 def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
-    """The statements, and those that insert many rows at once."""
-    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in ("add_runs", "add_entry")}
+    """The statements, and those that write many rows at once."""
+    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in ("add_runs", "add_entry", "end_alone")}
     return {**sql, **wide}
 
 
@@ -258,9 +258,7 @@ class Transaction:
             apsw.ConstraintError
         ) as problem:  # of several it is told which one when they are repeated alone
             raise _clash(problem, guards.exists(rows[-1])) from problem
-        wake_waiters(
-            self._connection, self._sql, [run.id for run in rows if run.state in ENDED], self._now
-        )
+        wake_waiters(self._connection, self._sql, [run.id for run in rows if run.state in ENDED], self._now)
 
     # -- runs that wait for others ------------------------------------------------------------------------
 
@@ -290,7 +288,7 @@ class Transaction:
 
 
 def insert(connection: apsw.Connection, sql: Mapping[str, str], statement: str, rows: Sequence[Row]) -> None:
-    """Insert rows, many by each statement as far as they go."""
+    """Write rows, many by each statement as far as they go."""
     whole = len(rows) - len(rows) % _WIDE
     if whole:
         wide = sql[statement + " wide"]
