@@ -206,7 +206,7 @@ class Worker:
     def _room(self, ending: int = 0) -> int:
         ahead = int(limits.CLAIM_AHEAD_S * self._concurrency / max(self._mean_s, 1e-6))
         # Not many after a few short ones: the next ones may be long, and other workers idle.
-        ahead = min(ahead, limits.CLAIM_RUNS, 2 * self.executed)
+        ahead = min(ahead, limits.CLAIM_RUNS, limits.CONCURRENCY + 2 * self.executed)
         self._ahead = ahead
         # Those that wait for their turn, or for the disk, are in nobody's way.
         ending += sum(len(ticket.waiter) for ticket in list(self._endings))

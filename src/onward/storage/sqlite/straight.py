@@ -111,8 +111,10 @@ class Straight:
         """Write the plan, and what it leaves room for; None if anything is not as it was left, or cannot be written."""
         try:
             before = self._total()
-            self._executemany(self._add, plan.rows)
-            insert(self._connection, self._sql, "end_alone", plan.ends)
+            if plan.rows:
+                self._executemany(self._add, plan.rows)
+            if plan.ends:
+                insert(self._connection, self._sql, "end_alone", plan.ends)
             if self._total() - before != len(plan.rows) + len(plan.ends):
                 return None  # a lease is lost, or somebody asked something
             if plan.ends:
