@@ -157,7 +157,7 @@ def test_a_run_that_was_taken_over_while_it_waited_for_its_turn_is_not_begun() -
             zombie.shift[0] = 100.0  # type: ignore[attr-defined]
             worker = Worker(zombie)
             worker._held[run.no] = run
-            worker._begin(run, seq, safe_until)
+            worker._begin([(run, seq)], safe_until)
             until(lambda: not worker.active)
             assert calls == []
             worker.rest(1)
@@ -176,7 +176,7 @@ def test_a_cancellation_is_heard_by_a_run_that_was_claimed_and_has_not_begun() -
         ((claim, seq),) = claimed.runs
         mine = Worker(worker)
         mine._held[claim.no] = claim
-        mine._begin(claim, seq, safe_until)
+        mine._begin([(claim, seq)], safe_until)
         assert mine.rest(5) == 0
     assert (calls, run.state) == ([], "cancelled")
 
@@ -196,7 +196,7 @@ def test_drain_gives_back_at_once_what_has_not_begun() -> None:
     claimed, safe_until = engine.claim_ready(["blocking"], [], 2)
     for run, seq in claimed.runs:
         worker._held[run.no] = run
-        worker._begin(run, seq, safe_until)
+        worker._begin([(run, seq)], safe_until)
     until(lambda: engine.sessions)
     resting = threading.Thread(target=worker.rest)
     resting.start()
@@ -382,7 +382,7 @@ def test_what_is_asked_of_a_run_that_goes_to_sleep_just_then_is_done(
     worker = Worker(engine)
     ((claim, seq),) = claimed.runs
     worker._held[claim.no] = claim
-    worker._begin(claim, seq, safe_until)
+    worker._begin([(claim, seq)], safe_until)
     until(lambda: run.state == "waiting")
     worker.rest(5)
     journal = Journal(engine)
@@ -540,7 +540,7 @@ def test_async_runs_keep_to_the_concurrency_of_their_worker() -> None:
     claimed, safe_until = engine.claim_ready(["counting"], [], 60)
     for run, seq in claimed.runs:
         worker._held[run.no] = run
-        worker._begin(run, seq, safe_until)
+        worker._begin([(run, seq)], safe_until)
     until(lambda: not worker.active)
     worker.rest(1)
     assert most == 3

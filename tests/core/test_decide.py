@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onward.core import codec
+from onward.core import decide as decide_module
 from onward.core.decide import (
     TRANSITIONS,
     Ended,
@@ -427,3 +428,60 @@ def test_changes_that_are_made_in_one_go_have_every_field() -> None:
     assert starts(LEASED, one) == Change(LEASED.no, LEASED.fence, begun=(one,))
     assert made(tuple(entry)) == entry
     assert applied(3, 5) == Applied(3, 5, None)
+
+
+# -- what is decided for many at once ---------------------------------------------------------------------
+
+
+def test_many_first_claims_are_what_each_would_be_alone() -> None:
+    runs = [
+        Run(
+            f"r{n}",
+            "workflow",
+            "w",
+            f"i{n}",
+            args="[[],{}]",
+            direct=False,
+            priority=n,
+            lane="l",
+            tags='["t"]',
+            no=n,
+        )
+        for n in range(3)
+    ]
+    together = decide_module.first_claimed(
+        [(run, 4 + run.no) for run in runs], owner="o", now=9.0, lease_s=30.0
+    )
+    alone = [
+        claimed(run, Past(4 + run.no, progressed=False), owner="o", now=9.0, lease_s=30.0) for run in runs
+    ]
+    assert together == alone
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"fence": 1},
+        {"state": "waiting"},
+        {"stalls": 1},
+        {"request": "cancel"},
+        {"single": "start:k"},
+        {"args": None},
+    ],
+    ids=str,
+)
+def test_what_is_not_plain_is_not_claimed_with_others(fields: dict[str, Any]) -> None:
+    run = Run("r", "workflow", "w", "i", args="[[],{}]", direct=False)
+    taken = [(run, 0), (run._replace(**fields), 0)]
+    assert decide_module.first_claimed(taken, owner="o", now=9.0, lease_s=30.0) is None
+
+
+@pytest.mark.parametrize("single", [None, "k", "end:k"])
+def test_the_end_of_a_run_that_has_returned_is_that_of_any_lease(single: str | None) -> None:
+    run = Run(
+        "r", "workflow", "w", "i", args="[[],{}]", direct=False, state="running", fence=3, owner="o", lease_until=9.0,
+        stalls=2, leased_seq=5, error="{}", command="c", total=4, done=3, counted_seq=2, created_at=1.0, queue="q",
+        priority=7, lane="l", single=single, tags="[]", parent="p", attempt=1, no=8,
+    )  # fmt: skip
+    whole = decide_module._end(run, "returned", 7.0, None, result="1", error=None)
+    assert decide(run, Returned("1"), now=7.0) == whole

@@ -255,8 +255,11 @@ class Worker:
     def _begin_all(self, claimed: Claimed, safe_until: float, wanted: int) -> None:
         self._next_at, self._is_short = claimed.next_at, len(claimed.runs) < wanted
         self._held.update((run.no, run) for run, _ in claimed.runs)
+        self._begin(claimed.runs, safe_until)
+
+    def _begin(self, runs: Sequence[tuple[Run, int]], safe_until: float) -> None:
         works = []
-        for run, last_seq in claimed.runs:
+        for run, last_seq in runs:
             job = registry.get(run.name)
             assert job is not None, "only what is known is claimed"
             execute = executing.execute_async if job.is_async else self._execute
@@ -325,7 +328,7 @@ class Worker:
             left_s = committer.join(ticket, change, ending)
             if left_s is not None:
                 # By this thread rather than by the committer's own, which would take turns with this one.
-                if left_s < limits.ENDED_S / 2:
+                if left_s < limits.ENDED_S / 4:
                     with suppress(Exception):  # told to each of them
                         committer.wait_for(ticket)
                     self._settle()
