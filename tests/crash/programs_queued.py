@@ -34,6 +34,16 @@ def queued_bare() -> Any:
     return _worked(_parent.options(id="bare-{x}").start(2))
 
 
+@onward.workflow(name="queued_plain")
+def _plain(n: int) -> Any:
+    return call("work#1", work, 4) if n == 2 else 40
+
+
+def queued_plain() -> Any:
+    """Runs that ask for nothing durable, which have no sessions and end together, and one among them that does."""
+    return {_worked(run) for run in _plain.options(id="plain-{n}").start_many(range(4))}.pop()
+
+
 def _worked(run: Any) -> Any:
     while run.state not in ENDED:  # it sleeps, or its worker has died just now
         worker = Worker(connect.engine(), concurrency=2)

@@ -30,6 +30,7 @@ class Scene:
     again: int = 0  # executions that one phase may add to a unit, because its failure was executed again
     blames: int = 0  # deaths that its own exceptions are charged as, at most, for one unit
     ends: str = "done"  # the state of its run at the end
+    plain: tuple[str, ...] = ()  # how the ids of those of its runs begin that record no units
     # What else is wrong at the end, a sentence each: given the last moment (see oracle) and the folder.
     also: Callable[[Any, Path], Iterable[str]] | None = None
 

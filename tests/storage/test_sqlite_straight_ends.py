@@ -96,9 +96,8 @@ def test_the_next_claim_rides_with_them_and_sees_what_they_have_freed(
 def test_of_many_the_one_that_lost_its_lease_writes_nothing(sqlite: SqliteStore, other: SqliteStore) -> None:
     runs = claimed(sqlite, 60)
     lost = runs[7]
-    change = decide(lost, Released("released"), now=2.0)
-    assert change.after is not None
-    assert isinstance(other.commit([change._replace(after=change.after._replace(fence=2))])[0], Applied)
+    taken = Change(lost.no, lost.fence, after=lost._replace(fence=2, owner="other"), before=lost)
+    assert isinstance(other.commit([taken])[0], Applied)
     before = other.entries(lost.no)
     answers: list[Answered] = sqlite.commit(ends(runs))
     refused = answers.pop(7)
@@ -108,7 +107,7 @@ def test_of_many_the_one_that_lost_its_lease_writes_nothing(sqlite: SqliteStore,
     assert sqlite.entries(lost.no) == before
     found = sqlite.run(lost.id)
     assert found is not None
-    assert (found.state, found.result) == ("pending", None)
+    assert (found.state, found.owner, found.result) == ("running", "other", None)
 
 
 def test_a_request_that_came_meanwhile_is_answered_by_the_end(
