@@ -126,11 +126,14 @@ def begin(session: Session) -> None:
     _active[session] = _threads()
 
 
+# The threading module's own list of threads, where Python has it: read in a tenth of the time of a copy of it.
+_running: dict[int, object] | None = getattr(threading, "_active", None)
+
+
 def _threads() -> frozenset[int]:
-    """The threads that exist now. Their own list, where Python has it, takes a tenth of the time of a copy of them."""
-    active: dict[int, object] | None = getattr(threading, "_active", None)
-    if active is not None:
-        return frozenset(active)
+    """The threads that exist now."""
+    if _running is not None:
+        return frozenset(_running)
     return frozenset(t.ident for t in threading.enumerate() if t.ident is not None)
 
 

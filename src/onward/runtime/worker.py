@@ -328,7 +328,7 @@ class Worker:
             left_s = committer.join(ticket, change, ending)
             if left_s is not None:
                 # By this thread rather than by the committer's own, which would take turns with this one.
-                if left_s < limits.ENDED_S / 4:
+                if left_s < limits.ENDED_S / 8:
                     with suppress(Exception):  # told to each of them
                         committer.wait_for(ticket)
                     self._settle()
