@@ -63,6 +63,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     onward.connect(tmp_path / "journal.db", durability="process")
     yield
     release.set()
+    engine = connect.engine()
+    until(lambda: not (engine.sessions or engine.lights))
     connect.disconnect()
     connect._explicit = None  # not by monkeypatch, which would put it back
 
@@ -170,6 +172,21 @@ def test_once_it_lasts_it_has_a_session_and_its_lease_is_renewed(monkeypatch: py
         until(lambda: (stored(run.id).lease_until or 0.0) > leased)
     assert run.result() == "over"
     assert engine.sessions == {}
+
+
+def test_what_is_claimed_ahead_of_it_is_renewed_with_nothing_else_in_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session was always there to keep the keeper awake; short runs have none."""
+    monkeypatch.setattr(limits, "TICK_S", 0.02)
+    engine = connect.engine()
+    engine.lease_s = 1.0
+    run = plain.start()
+    engine.register()
+    engine.claim_ready(["light_plain"], [], 1)
+    leased = stored(run.id).lease_until
+    assert leased is not None
+    until(lambda: (stored(run.id).lease_until or 0.0) > leased)
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["lasting", "at once"])
