@@ -85,6 +85,12 @@ MUTANTS = (
         "workflow_nested",
         (
             Edit(
+                "storage/sqlite/straight.py",
+                '                insert(self._connection, self._sql, "end_alone", plan.ends)\n',
+                '                insert(self._connection, self._sql, "end_alone", plan.ends)\n'
+                f"                {_SPLIT}\n",
+            ),
+            Edit(
                 _TRANSACTION,
                 '            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))\n',
                 '            self._connection.executemany(self._sql["set_run"], map(_mutable, rows))\n'
