@@ -22,7 +22,7 @@ from onward.core.errors import JournalBroken, JournalError, JournalFull
 from onward.core.lazily import Lazily
 from onward.core.model import Answer, Answered, Arrival, Arrived, Change, Claim, Claimed, Order, Refused
 from onward.storage import Store
-from onward.storage.masked import Masked
+from onward.storage.masked import Masked, ends_only
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,6 +82,9 @@ class Committer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        # Asked of the class: what stands before a store, and looks like it, wants to see every commit.
+        alone = getattr(store, "commit_alone", None) if hasattr(type(store), "commit_alone") else None
+        self._alone: Callable[[Order], list[Answered] | None] | None = alone
         self._store, self._full_s, self._clock, self._sleep = store, full_s, clock, sleep
         self._mutex = threading.Lock()
         self._bell = threading.Condition(self._mutex)
@@ -99,33 +102,75 @@ class Committer:
 
     # -- three ways to commit ---------------------------------------------------------------------------
 
-    def commit(self, *changes: Change) -> list[Answer]:
+    def commit(self, *changes: Order) -> list[Answer]:  # of changes: only the two below commit anything else
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
-        return self._commit(changes)  # type: ignore[return-value]  # a cast is a call, and each step comes by
+        if self._alone is not None and len(changes) == 1 and ends_only():
+            answers = self._commit_alone(changes)
+            if answers is not None:
+                return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
+        mask = Masked()
+        mask.put_on()
+        try:
+            mutex = self._mutex
+            mutex.acquire()  # `with` takes twice as long; nothing below raises, and signals are held back
+            alone = not (self._leading or self._queue or self._later or self._held or self._refusing)
+            if alone:
+                self._leading, self._handed = True, False
+            mutex.release()
+            answers = self._lead_alone(changes) if alone else self._join(changes)
+        finally:
+            mask.take_off()
+        # Ignored: a cast is a call, and each step comes by.
+        return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
 
     def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
         """Block until the changes are durable, and the leases of a claim that sees what they have freed.
 
         What waits rides in the same transaction, before them.
         """
-        *answers, claimed = self._commit((*changes, claim))
-        return cast("list[Answer]", answers), cast("Claimed", claimed)
+        answers: list[Any] = self.commit(*changes, claim)
+        return answers[:-1], answers[-1]
 
     def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
         """Block until the items have arrived, durably."""
-        return cast("list[Arrived | Refused]", self._commit(arrivals))
+        return cast("list[Arrived | Refused]", self.commit(*arrivals))
 
-    def _commit(self, changes: Sequence[Order]) -> Sequence[Answered]:
-        with Masked():
-            mutex = self._mutex
-            mutex.acquire()  # `with` takes twice as long; nothing below raises, and signals are held back
-            alone = not (self._leading or self._queue or self._later or self._held or self._refusing)
+    def _commit_alone(self, changes: Sequence[Order]) -> list[Answered] | Ticket | None:
+        """As `commit` for a change that its store can write without a mask; None if nothing was tried.
+
+        A KeyboardInterrupt may strike anywhere: locks are given back by `with`, and what leads is noted without a call.
+        """
+        alone = False
+        try:
+            with self._mutex:
+                if not (self._leading or self._queue or self._later or self._held or self._refusing):
+                    self._handed = False
+                    alone = self._leading = True
+            if not alone:
+                return None
+            assert self._alone is not None, "asked by the caller"
+            answers: list[Answered] | None = self._alone(changes[0])
+            if answers is not None:
+                self._full_since = None
+            return answers
+        except Exception as failure:
+            with Masked():
+                ticket = Ticket(changes)
+                self._fail([ticket], failure)
+            return ticket
+        finally:
             if alone:
-                self._leading = True
-                self._handed = False
-            mutex.release()
-            answers = self._lead_alone(changes) if alone else self._join(changes)
-        return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
+                self._leading = False
+                if self._queue or self._held:
+                    try:
+                        self._pass_on()
+                    except BaseException:  # perhaps it had not begun
+                        self._pass_on()
+                        raise
+
+    def _pass_on(self) -> None:
+        with Masked():
+            self._lead_on()
 
     @staticmethod
     def _awaited(ticket: Ticket) -> list[Answer]:
