@@ -135,7 +135,9 @@ def test_a_signal_at_any_line_of_a_commit_of_one_entry_leaves_it_whole_or_out_an
             assert stored in (wanted, [*wanted, f"k{at}"]), f"after line {at}"
             assert answers is None or stored[-1:] == [f"k{at}"], f"after line {at}"
             recorded(other, beside, entry(f"k{at}"))  # the turn is free
-            assert writer.commit(Change(run.no, 1, (entry(f"l{at}"),))) == [Applied(run.no, len(stored), None)]
+            assert writer.commit(Change(run.no, 1, (entry(f"l{at}"),))) == [
+                Applied(run.no, len(stored), None)
+            ]
             wanted = [*stored, f"l{at}"]
             if not strike.struck:
                 break
@@ -153,7 +155,9 @@ def test_a_commit_whose_failure_nobody_looked_into_is_the_last_one(tmp_path: Pat
     recorded(store, run, entry("a"))
     store._straight.doubt = apsw.IOError("the disk is gone")  # as where Ctrl-C struck just then
     for _ in range(2):
-        with pytest.raises(JournalBroken, match=r"was not found out.*the disk is gone|the disk is gone.*was not found"):
+        with pytest.raises(
+            JournalBroken, match=r"was not found out.*the disk is gone|the disk is gone.*was not found"
+        ):
             Committer(store).commit(Change(run.no, 1, (entry("b"),)))
     assert keys(store, run) == ["a"]
     store.close()

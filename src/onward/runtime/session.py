@@ -216,8 +216,12 @@ class Session(Ledger):
                 return None
         key, kind, name, _, fingerprint, _, _ = unit
         # As settle_marker.
-        marked = key in self.begun if self._markers.pop(key, None) is not None else not self.settle_marker(key)
-        change = succeeded(self.run, key, kind, name, text, fingerprint, begun_at, now=ended_at, marked=marked)
+        marked = (
+            key in self.begun if self._markers.pop(key, None) is not None else not self.settle_marker(key)
+        )
+        change = succeeded(
+            self.run, key, kind, name, text, fingerprint, begun_at, now=ended_at, marked=marked
+        )
         return change if self.output is None else self.output.with_rows(self.run, change)
 
     def start_certainly(self, past: Begun) -> Flow[None]:

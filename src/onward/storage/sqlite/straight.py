@@ -42,7 +42,9 @@ class Straight:
         self._execute, self._executemany = cursor.execute, cursor.executemany
         self._changes, self._total = connection.changes, connection.total_changes
         self._sql, self._add = sql, sql["add_alone"]
-        self.doubt: apsw.Error | None = None  # until somebody has found out what became of the commit that raised it
+        self.doubt: apsw.Error | None = (
+            None  # until somebody has found out what became of the commit that raised it
+        )
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
 
     def learn(self, left: Mapping[int, Guard]) -> None:
