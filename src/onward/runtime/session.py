@@ -281,7 +281,8 @@ class Session(Ledger):
             self.begun.pop(key, None)
         self.run_stalls = 0
         if self.run[1] == "workflow" and keys.SEPARATOR not in key:
-            self.recorded.rows[key] = entry
+            # As a plain tuple, which the garbage collector need not look at again and again.
+            self.recorded.rows[key] = entry[:]
         else:
             self.remember(entry)
         if self.output is not None:

@@ -35,15 +35,19 @@ class Ticket:
 
     __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify", "waiter")
 
-    def __init__(self, changes: Sequence[Order], due: float = 0.0) -> None:
-        self.changes = changes
-        self.due = due
+    def __init__(
+        self,
+        changes: Sequence[Order],
+        due: float = 0.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+        notify: Callable[[Ticket], None] | None = None,
+        waiter: Any = None,  # of whoever is notified
+    ) -> None:
+        self.changes, self.due = changes, due
+        self.loop, self.notify, self.waiter = loop, notify, waiter
         self.answers: list[Answered] | None = None
         self.error: BaseException | None = None
         self._gates: list[threading.Lock] = []  # one of each thread that waits
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.notify: Callable[[Ticket], None] | None = None
-        self.waiter: Any = None  # of whoever is notified
 
     @property
     def settled(self) -> bool:
@@ -200,8 +204,7 @@ class Committer:
 
         `waiter` goes with the ticket, for whoever is notified.
         """
-        ticket = Ticket(changes)
-        ticket.loop, ticket.notify, ticket.waiter = loop, notify, waiter
+        ticket = Ticket(changes, 0.0, loop, notify, waiter)
         with self._mutex:
             if self._refusing:
                 self._refuse_if_unusable()
@@ -355,13 +358,18 @@ class Committer:
 
     def _answer(self, batch: list[Ticket], answers: list[Answered], error: BaseException | None) -> None:
         calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        latest: asyncio.AbstractEventLoop | None = None  # as a rule there is one
+        told: list[Ticket] = []
         at = 0
         for ticket in batch:
             end = at + len(ticket.changes)
             ticket.settle(answers[at:end] if error is None else None, error)
             at = end
             if ticket.loop is not None:
-                calls.setdefault(ticket.loop, []).append(ticket)
+                if ticket.loop is not latest:
+                    latest = ticket.loop
+                    told = calls.setdefault(latest, [])
+                told.append(ticket)
         for loop, tickets in calls.items():
             try:
                 loop.call_soon_threadsafe(_notify, tickets)

@@ -144,9 +144,9 @@ class SqliteStore(Upkeep):
     def commit_alone(self, change: Order) -> list[Answered] | None:
         """As `commit`, if the change is a single entry and nothing is in the way; None if nothing was tried.
 
-        Without a mask: wherever a KeyboardInterrupt strikes, the entry is in the journal or not, and nothing stays locked.
-        The interpreter looks for signals after calls and where a function begins: so the lock is given back by a plain
-        call of C, and in its `finally` nothing stands before it.
+        Without a mask: wherever a KeyboardInterrupt strikes, the entry is in the journal or not, and nothing stays
+        locked. The interpreter looks for signals after calls and where a function begins: so the lock is given back by
+        a plain call of C, and in its `finally` nothing stands before it.
         """
         with self._writing:
             turn, straight = self._turn, self._straight
@@ -300,9 +300,9 @@ class SqliteStore(Upkeep):
         """See whether the journal's files are still the same, and for us; JournalBroken if they are not."""
         if self._straight.doubt is not None and self._unusable is None:
             self._unusable = JournalBroken(
-                f"what became of a commit to the journal {self.place} that failed ({self._straight.doubt}) was not found "
-                f"out, because that was interrupted; nothing more is recorded by this process. Look at the disk, then "
-                f"start the program again."
+                f"what became of a commit to the journal {self.place} that failed ({self._straight.doubt}) was not "
+                f"found out, because that was interrupted; nothing more is recorded by this process. Look at the disk, "
+                f"then start the program again."
             )
         self._refuse_if_unusable()
         self._look_at = time.monotonic() + _LOOK_S
