@@ -117,6 +117,8 @@ def recorded_program(run: Run) -> Program:
     if words[:1] == ["cd"] and "&&" in words:
         at = words.index("&&")
         folder, words = " ".join(words[1:at]), words[at + 1 :]
+    if words[:1] != ["python"]:  # an installed command, whose words mean what it wants
+        words = []
     if words[1:2] == ["-m"] and len(words) > 2:
         if run.kind == "workflow" and words[2] == _CALLER and len(words) > 3:
             return Program("import", words[3].partition(":")[0], folder=folder)
