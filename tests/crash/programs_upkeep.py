@@ -6,6 +6,8 @@ What is done to journals beside the program's own is judged by the runs that arr
 from __future__ import annotations
 
 import os
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import onward
 from crash.programs import world
+from crash.world import Unit
 from onward.api import connect
 from onward.cli import main
 
@@ -89,6 +92,31 @@ def _interrupted(x: int) -> list[int]:
     if "aside" in os.environ["ONWARD_URL"]:
         raise KeyboardInterrupt
     return [first, tenfold(x + 1)]
+
+
+def _layout_1() -> bytes:
+    """A journal of the first layout, made where no call of it counts as one of the program's."""
+    dump = Path(__file__).parents[1] / "golden" / "layout1.sql"
+    with tempfile.TemporaryDirectory() as folder:
+        database = sqlite3.connect(f"{folder}/old.db")
+        database.executescript(dump.read_text(encoding="utf-8"))
+        database.close()
+        return Path(f"{folder}/old.db").read_bytes()
+
+
+LAYOUT_1 = _layout_1()
+
+
+def upgraded() -> str:
+    """A journal of an older version is brought to the layout of this one, and gives out what it holds."""
+    if not Path("old.db").exists():
+        onward.atomic_write("old.db", LAYOUT_1)
+    with _in("old.db"):
+        _onward("export", "the-one", "-o", "runs.jsonl")
+        _onward("doctor")
+    _onward("import", "runs.jsonl")
+    world.effect_of(Unit("the-one", "told", 1))
+    return "00000000-0000-0000-0000-000000000007"
 
 
 def backed_up() -> list[int]:

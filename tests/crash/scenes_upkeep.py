@@ -27,6 +27,7 @@ def _runs(*wanted: str) -> Any:
 SCENES = (
     Scene("exported", [10, 20], {"step": 2}, silent=True, also=_runs("order-1", "order-3")),
     Scene("moved", [70, 80], {"step": 2}, silent=True, also=_runs("order-7")),
+    Scene("upgraded", "00000000-0000-0000-0000-000000000007", {}, silent=True, also=_runs("the-one")),
     Scene("backed_up", [10, 20], {"step": 2}, silent=True, also=_runs("order-1", "order-3")),
     Scene("cleared", None, {"item": 2}, silent=True),
     Scene("renamed", None, {"item": 4}, concurrency=2, begins=True, silent=True, again=1),
