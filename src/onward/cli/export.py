@@ -43,6 +43,7 @@ def export(run_ids: Sequence[str], target: str | None, *, everything: bool, move
     """
     if everything == bool(run_ids):
         raise UsageError("name the runs to export, or say --all; nothing was written")
+    target = None if target == "-" else target
     with Journal.existing() as journal, _target(target, move=move) as write:
         done = transfer.write(journal, None if everything else run_ids, write, move=move)
     _say_exported(done, target, move=move)
