@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import apsw
 import pytest
 
 from onward.api import endings
@@ -25,6 +24,7 @@ from onward.storage.sqlite import straight, turn
 from onward.storage.sqlite.store import SqliteStore
 from runtime import test_committer_signals as signals
 from storage.rows import entry, keys, opened, recorded
+from storage.test_sqlite_disk import doubt
 
 _FILES = {str(Path(module.__file__ or "")) for module in (store_module, turn, masked)}
 
@@ -149,18 +149,24 @@ def test_a_signal_at_any_line_of_a_commit_of_one_entry_leaves_it_whole_or_out_an
         other.close()
 
 
-def test_a_commit_whose_failure_nobody_looked_into_is_the_last_one(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "journal.db")
-    run = opened(store)
-    recorded(store, run, entry("a"))
-    store._straight.doubt = apsw.IOError("the disk is gone")  # as where Ctrl-C struck just then
+def test_a_commit_whose_failure_nobody_could_look_into_is_the_last_one(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch, no_handlers: None
+) -> None:
+    """Where Ctrl-C strikes just after the disk has failed."""
+    run = opened(sqlite)
+    recorded(sqlite, run, entry("a"))
+    doubt(sqlite, commits=False)
+
+    def interrupt(*what: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(straight, "Written", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Committer(sqlite).commit(Change(run.no, 1, (entry("b"),)))
     for _ in range(2):
-        with pytest.raises(
-            JournalBroken, match=r"was not found out.*the disk is gone|the disk is gone.*was not found"
-        ):
-            Committer(store).commit(Change(run.no, 1, (entry("b"),)))
-    assert keys(store, run) == ["a"]
-    store.close()
+        with pytest.raises(JournalBroken, match=r"the answer was lost.*was not found out"):
+            Committer(sqlite).commit(Change(run.no, 1, (entry("b"),)))
+    assert keys(sqlite, run) == ["a"]
 
 
 def test_only_a_program_without_handlers_of_its_own_commits_without_a_mask(no_handlers: None) -> None:
