@@ -672,6 +672,18 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
     $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::text[])
 ON CONFLICT DO NOTHING RETURNING no
 
+-- name: add_lot
+-- The same for runs that differ in little.
+INSERT INTO onward.run (no, id, args, lane, single, identity, long_identity, kind, name, direct, state, fence, owner,
+    lease_until, wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+    updated_at, queue, priority, tags, parent, attempt)
+SELECT given.*, $8::text, $9::text, $10::boolean, $11::text, $12::bigint, $13::text, $14::double precision,
+    $15::double precision, $16::text, $17::bigint, $18::bigint, $19::text, $20::text, $21::text, $22::bigint,
+    $23::bigint, $24::bigint, $25::double precision, $26::double precision, $27::text, $28::bigint, $29::text, $30::text,
+    $31::bigint
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS given
+ON CONFLICT DO NOTHING RETURNING no
+
 -- name: arrival
 -- Which items are there of these workflows, $1, and keys, $2.
 SELECT arrival.name, arrival.key, run.no, run.id, arrival.checksum

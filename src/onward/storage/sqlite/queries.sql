@@ -415,6 +415,20 @@ INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, le
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 
+-- name: add_lot
+-- The same for runs that differ in little: what they share is bound once a statement, not once a run.
+INSERT INTO run (no, id, args, lane, single, identity, kind, name, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, tags, parent, attempt)
+SELECT column1, column2, column3, column4, column5, ?1 || column2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
+FROM (VALUES (?, ?, ?, ?, ?)) WHERE true
+ON CONFLICT DO NOTHING
+
+-- name: add_marks
+INSERT INTO entry (run, seq, value, checksum, key, kind, state, name, fingerprint, attempt, fence, begun_at, ended_at)
+SELECT column1, 0, column2, column3, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM (VALUES (?, ?, ?))
+
 -- name: added_runs
 SELECT no FROM run WHERE no > ?
 
