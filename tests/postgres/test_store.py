@@ -256,8 +256,6 @@ def test_both_databases_know_the_same_statements() -> None:
             "last_number",
             "added_runs",
             "add_marks",
-            "runs_ready",
-            "runs_busy",
             "first_start",
             "ready_priority",
             "is_awaited",
