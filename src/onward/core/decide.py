@@ -19,6 +19,7 @@ from onward.core.model import (
     Change,
     Entry,
     EntryKind,
+    Lot,
     Progress,
     Run,
     RunState,
@@ -320,8 +321,27 @@ def added(run: Run, *, now: float) -> Change:
     """The change that adds a run which `queued` has made."""
     args = run.args
     crc = None if args is None else codec.checksum(args)
-    mark = Entry("run/submitted", "mark", "mark", "submitted", None, args, crc, 1, run.fence, None, now)
+    mark = _submitted(run, now)._replace(value=args, checksum=crc)
     return Change(0, 0, (mark,), (), (), run, None, None, True)
+
+
+def lot(
+    like: Run,
+    prefix: str,
+    ids: Sequence[str],
+    args: Sequence[str],
+    lanes: Sequence[str | None],
+    singles: Sequence[str | None],
+    *,
+    now: float,
+) -> Lot:
+    """As `added` for many runs at once, which differ from `like`, that `queued` has made, in these columns."""
+    checksums = list(map(codec.checksum, args))
+    return Lot(like, _submitted(like, now), prefix, ids, args, checksums, lanes, singles)
+
+
+def _submitted(run: Run, now: float) -> Entry:
+    return Entry("run/submitted", "mark", "mark", "submitted", None, None, None, 1, run.fence, None, now)
 
 
 def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:

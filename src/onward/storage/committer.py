@@ -20,7 +20,19 @@ from typing import TYPE_CHECKING, Any, cast
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
 from onward.core.lazily import Lazily
-from onward.core.model import Answer, Answered, Arrival, Arrived, Change, Claim, Claimed, Order, Refused
+from onward.core.model import (
+    Added,
+    Answer,
+    Answered,
+    Arrival,
+    Arrived,
+    Change,
+    Claim,
+    Claimed,
+    Lot,
+    Order,
+    Refused,
+)
 from onward.storage import Store
 from onward.storage.masked import Masked, ends_only
 
@@ -138,6 +150,10 @@ class Committer:
     def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
         """Block until the items have arrived, durably."""
         return cast("list[Arrived | Refused]", self.commit(*arrivals))
+
+    def add(self, lot: Lot) -> Added | Refused:
+        """Block until the runs of a lot are durable."""
+        return cast("Added | Refused", self.commit(lot)[0])
 
     def _commit_alone(self, changes: Sequence[Order]) -> list[Answered] | Ticket | None:
         """As `commit` for a change that its store can write without a mask; None if nothing was tried.
