@@ -84,6 +84,16 @@ def test_who_takes_everything_at_once_is_refused(consume: Callable[[], Any]) -> 
     assert runs() == []
 
 
+@pytest.mark.parametrize("consume", AT_ONCE.values(), ids=AT_ONCE)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_code_that_has_become_warm_is_refused_as_well(consume: Callable[[], Any]) -> None:
+    """A function called for the ninth time has other instructions, in which `list(...)` was not recognised."""
+    for _ in range(20):
+        with pytest.raises(onward.UsageError, match=r"all at once.*nothing was started"):
+            consume()
+
+
 def test_adding_to_a_list_is_refused_too() -> None:
     with pytest.raises(onward.UsageError, match="all at once"):
         extend()

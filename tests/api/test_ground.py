@@ -176,3 +176,21 @@ def test_what_is_typed_belongs_to_the_folder_it_is_typed_in(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     assert ground.program_folder() == tmp_path
+
+
+def test_the_installed_command_works_for_the_folder_in_which_it_is_typed(tmp_path: Path) -> None:
+    """What `onward start` began belonged to the folder of the command, and `onward status` named it with that path."""
+    home, tools, here = (folder(tmp_path, name) for name in ("home", "bin", "here"))
+    command = tools / "onward"
+    command.write_text(
+        "import sys\nfrom onward.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    write_script(here, "import onward\n@onward.workflow\ndef job(n): return n\n")
+    environment = {"HOME": str(home), "ONWARD_URL": "", "XDG_STATE_HOME": ""}
+    for words in (["demo", "--seconds", "0"], ["start", "job.py:job", "7"]):
+        done = python(str(command), *words, cwd=here, **environment)
+        assert done.returncode == 0, done.stderr
+    listed = json.loads(onward("runs", "--json", cwd=here, home=home))["runs"]
+    assert sorted(one["name"] for one in listed) == ["job", "onward-demo"]
+    assert str(tools) not in onward("status", cwd=here, home=home)
+    assert "200 of 200" in onward("show", "onward-demo", cwd=here, home=home)

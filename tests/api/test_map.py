@@ -166,6 +166,20 @@ def test_failures_of_an_interrupted_pass_are_kept_with_on_error_continue() -> No
     assert calls == [0, 1, 1]
 
 
+def test_an_item_that_somebody_declared_as_done_has_no_result() -> None:
+    """Its result was a note of who had said so, which no program expects."""
+
+    def work(number: int) -> int:
+        if number == 1:
+            raise ConnectionError
+        return number
+
+    assert isinstance(list(onward.map(work, range(3), name="m", on_error="continue"))[1], onward.Failure)
+    onward.Journal().skip(the_run().id, "1", by="ann")
+    assert list(onward.map(work, range(3), name="m")) == [0, None, 2]
+    assert the_run().state == "done"
+
+
 def test_an_attempt_is_repeated_as_often_as_asked() -> None:
     def work(number: int) -> int:
         calls.append(onward.current().attempt)  # type: ignore[union-attr]

@@ -112,6 +112,9 @@ def test_what_is_shown_of_a_stuck_run_names_both_commands(
         shown = runner.invoke(main, words).output
         assert f"onward skip {run_id} 'charge#1' --value JSON" in shown
         assert f"if not: onward retry {run_id} 'charge#1'" in shown
+    assert f"\n    if not: onward retry {run_id}" in runner.invoke(main, ["status"]).output, (
+        "as wide as what is above"
+    )
     assert "an at-most-once step is in doubt" in runner.invoke(main, ["show", run_id]).output
     whole = runner.invoke(main, ["retry", run_id])
     assert whole.exit_code == 2

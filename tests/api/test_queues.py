@@ -327,6 +327,33 @@ def test_many_with_ids_started_again_are_the_same_runs_and_other_work_is_refused
         other.options(id="work-{n}").start_many([3])
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"id": "w-{item}-{n}"}, {"key": "k-{item}"}, {"id": "{item}", "key": "{n}"}]
+)
+def test_many_started_at_once_are_stored_as_each_started_alone(options: dict[str, str]) -> None:
+    @onward.workflow
+    def work(item: Any, n: int = 3) -> None: ...
+
+    def stored(run: onward.Handle[None]) -> Any:
+        found = connect.engine().store.run(run.id)
+        assert found is not None
+        identity = found.identity if "id" in options else found.identity.partition(":")[0]
+        return identity, found.args, found.lane, found.single, found.state, found.queue, found.priority
+
+    items = [1, "two", 2**70, ("three",), 4]
+    configured = work.options(**options)  # type: ignore[arg-type]
+    alone: list[Any] = []
+    for item in items:
+        run = configured.start(item)
+        alone.append(stored(run))
+        onward.Journal().cancel(run.id)
+        connect.engine().store.delete(connect.engine().store.run(run.id).no)  # type: ignore[union-attr]
+    if "key" in options and "{n}" in options["key"]:  # one key for all of them
+        assert len({run.id for run in configured.start_many(items)}) == 1
+    else:
+        assert [stored(run) for run in configured.start_many(items)] == alone
+
+
 def test_items_of_any_kind_come_to_the_function_as_they_were() -> None:
     seen: list[Any] = []
 
@@ -360,6 +387,8 @@ def test_arguments_over_the_limit_start_nothing(monkeypatch: pytest.MonkeyPatch)
         work.start("x" * 2_000)
     with pytest.raises(onward.NotRecordable, match="write them to a file and give its name"):
         work.start_many([["x" * 2_000]])
+    with pytest.raises(onward.NotRecordable, match="write them to a file and give its name"):
+        work.start_many(["x" * 2_000])
     assert connect.engine().store.runs() == []
 
 

@@ -397,6 +397,9 @@ def test_what_was_said_before_a_signal_is_kept(number: int, tmp_path: Path) -> N
     )
     after = python(reader, cwd=tmp_path)
     assert int(after.stdout) in (last, last + 1)
+    if number == signal.SIGKILL:
+        assert "continuing cursor orders, begun" in after.stderr
+        assert f"ago, at {after.stdout}" in after.stderr, "it was said to be at 0, which counted its items"
     status = python("-m", "onward.cli", "status", cwd=tmp_path).stdout
     _, heading, kept = status.partition("kept for the next time")
     assert heading, status

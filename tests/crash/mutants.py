@@ -1,7 +1,7 @@
 """Bugs that were put into copies of the code on purpose: the harness counts only as long as it catches each of them.
 
-An edit replaces text that must occur exactly once in the file that it names. An edit that no longer applies is an error,
-not a pass: then the code has changed and the mutant must be written anew, or it would guard nothing.
+An edit replaces text that must occur exactly once in the file that it names. An edit that no longer applies is an
+error, not a pass: then the code has changed and the mutant must be written anew, or it would guard nothing.
 """
 
 from __future__ import annotations

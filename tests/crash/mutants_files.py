@@ -115,4 +115,10 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "half a copy for ever: what a killed backup or export has left is cleared away by nobody",
+        "kills",
+        "backed_up",
+        (Edit("storage/parts.py", "    _clear(folder)\n    path,", "    path,"),),
+    ),
 )

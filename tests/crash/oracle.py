@@ -27,6 +27,7 @@ _ENDS = {
     "cancelled": "cancelled",
     "suspended": "waiting",
     "submitted": "pending",
+    "reset": "pending",
 }
 # Of a queued run whose worker died: ready again at once, or after a pause.
 _AGAIN = {"orphaned": ("pending", "waiting")}
@@ -179,7 +180,7 @@ def _state(moment: Moment) -> Iterator[str]:
 
 
 def _fences(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
-    claims = [row.fence for row in rows if row.key in ("run/claimed", "run/orphaned")]
+    claims = [row.fence for row in rows if row.key in ("run/claimed", "run/orphaned", "run/reset")]
     if claims != list(range(1, len(claims) + 1)):
         yield f"the leases of {run['id']} have the fences {claims}"
     if run["fence"] != len(claims):
@@ -190,6 +191,7 @@ def _fences(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
 
 
 def _ending(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
+    rows = [row for row in rows if not _by_hand(row)]  # which leaves the run in its state
     last = rows[-1] if rows else None
     mark = last.name if last is not None and last.kind == "mark" else ""
     ended = _ENDS.get(mark)
@@ -207,6 +209,11 @@ def _ending(run: dict[str, Any], rows: list[Row]) -> Iterator[str]:
         run["lease_until"] is None
     ):
         yield f"{run['id']} is {run['state']} with owner {run['owner']} until {run['lease_until']}"
+
+
+def _by_hand(row: Row) -> bool:
+    """Whether a person has said it of a run that nobody executes: another name, an item that is done or tried again."""
+    return row.key == "run/renamed" or row.state == "reopened" or (row.state == "done" and row.attempt == 0)
 
 
 def _outcomes(moment: Moment, rows: list[Row]) -> Iterator[str]:
@@ -285,9 +292,11 @@ def _continued(scene: Scene, phase: int, earlier: Moment, later: Moment) -> Iter
         for row in earlier.rows:
             if kept.get((row.run, row.seq)) != row:
                 yield f"entry {row.seq} ({row.key}) was {row}, and is now {kept.get((row.run, row.seq))}"
-    open_runs = [run["id"] for run in _ending_runs(earlier) if run["state"] != "done"]
-    if open_runs and len(_ending_runs(later)) != len(_ending_runs(earlier)):
-        yield f"{open_runs} was not continued, another run was begun"
+    begun = {_work(run) for run in _ending_runs(later) if run["id"] not in earlier.runs}
+    for run in _ending_runs(earlier):
+        now = later.runs.get(run["id"], run)
+        if run["state"] != "done" and now["state"] != "done" and _work(now) in begun:
+            yield f"{run['id']} was not continued, another run was begun"
     yield from _repeats(scene, phase, earlier, later)
 
 
@@ -318,6 +327,11 @@ def _repeats(scene: Scene, phase: int, earlier: Moment, later: Moment) -> Iterat
 def _ending_runs(moment: Moment) -> list[dict[str, Any]]:
     """All runs but those of cursors, which never end."""
     return [run for run in moment.runs.values() if not run["identity"].startswith("cursor:")]
+
+
+def _work(run: dict[str, Any]) -> tuple[str, str]:
+    """What a run is one of: two unfinished runs of the same are one too many."""
+    return run["kind"], run["name"]
 
 
 def _attempt(line: dict[str, Any]) -> tuple[str, str, int]:

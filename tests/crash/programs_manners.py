@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +116,61 @@ def deadline() -> list[Any]:
     return asyncio.run(_deadline(1))
 
 
+class Busy(Exception):
+    """As a server says it."""
+
+    retry_after = 0.002
+
+
+@onward.step(max_attempts=2, backoff=3600)
+def polite(x: int) -> int:
+    """Its server says how long to wait: without that it would wait for an hour."""
+    here = onward.current()
+    assert here is not None
+    world.effect()
+    if here.attempt == 1:
+        raise Busy
+    return x * 10
+
+
+@onward.step(executor=partial(ThreadPoolExecutor, 1))
+def pooled(x: int) -> int:
+    world.effect()
+    return x * 10
+
+
+@onward.workflow
+def _asked(n: int) -> list[int]:
+    return [call("polite#1", polite, n), call("pooled#1", pooled, 2 * n)]
+
+
+def asked() -> list[int]:
+    return _asked(1)
+
+
+@onward.step(timeout=0.01, max_attempts=2, backoff=0)
+async def hanging(x: int) -> int:
+    here = onward.current()
+    assert here is not None
+    world.effect()
+    if here.attempt == 1:
+        await asyncio.sleep(3600)
+    return x * 10
+
+
+@onward.workflow
+async def _timed_out(n: int) -> list[int]:
+    return [await call_async("hanging#1", hanging, n), await call_async("work_async#1", work_async, 2 * n)]
+
+
+def timed_out() -> list[int]:
+    return asyncio.run(_timed_out(1))
+
+
 # -- a process of its own -----------------------------------------------------------------------------
 
 
-@onward.step(isolate=True)
+@onward.step(isolate=True, timeout=100, memory="4GB")
 def apart(x: int) -> int:
     # In that process nobody has entered the world yet; it stands in the same folder.
     world.enter(Path.cwd(), int(os.environ["CRASH_PHASE"]))

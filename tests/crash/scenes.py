@@ -23,6 +23,9 @@ class Scene:
     rows: tuple[Any, ...] | None = None  # what rows.jsonl holds at the end
     parallel: bool = False  # the order of its writes is not the same in every run
     slow: bool = False  # a phase takes a second or so: fewer points of it are tried on every change
+    alike: bool = (
+        False  # it takes the way of another scene, but for a part: fewer points are tried on every change
+    )
     forks: bool = (
         False  # it has workers that are forked off, and for a moment hold the lock of a process that died
     )

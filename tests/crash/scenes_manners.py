@@ -47,5 +47,7 @@ SCENES = (
         also=_once,
     ),
     Scene("deadline", [10, "over", 30], {"step": 2, "value": 4}),
+    Scene("asked", [10, 20], {"step": 2}),
+    Scene("timed_out", [10, 20], {"step": 2}),
     Scene("isolated", [10, 20], {"step": 2}, slow=True),
 )

@@ -16,6 +16,7 @@ from postgres.proxy import FAULTS, Fault, Proxy
 from postgres.server import Server
 from storage.rows import a_run, begun, entry, keys, opened, reason, recorded
 from storage.test_contract_arrivals import arrival, items
+from storage.test_contract_lots import a_lot, add, ids
 from storage.test_contract_queues import claim, queued
 
 pytestmark = pytest.mark.important
@@ -95,6 +96,25 @@ def test_a_transaction_whose_commit_has_no_answer_happened_or_is_repeated(
     assert stored.no == answer.run_no
     assert stored.state == ("done" if way == "ended" else "running")
     assert len(direct.entries(stored.no)) == (way != "ended")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lot_whose_commit_has_no_answer_is_there_once(
+    store: PostgresStore, direct: PostgresStore, proxy: Proxy, fault: Fault
+) -> None:
+    add(direct, a_lot("first"))
+    proxy.arm(b"commit", fault)
+    healing = _healing(proxy)
+    numbers = add(store, a_lot("second", "first", "third"))
+    assert proxy.struck.is_set()
+    healing.join()
+    assert [no > 0 for no in numbers] == [True, False, True]
+    assert ids(direct) == ["first", "second", "third"]
+    for no, run_id in zip(numbers, ("second", "first", "third"), strict=True):
+        run = direct.run(run_id)
+        assert run is not None
+        assert run.no == no or run_id == "first"
+        assert len(direct.entries(run.no)) == 1
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "another", "begun"])

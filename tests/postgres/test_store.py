@@ -255,6 +255,7 @@ def test_both_databases_know_the_same_statements() -> None:
         *(
             "last_number",
             "added_runs",
+            "add_marks",
             "first_start",
             "ready_priority",
             "is_awaited",

@@ -48,6 +48,13 @@ class Disk:
         return [number for batch in self.batches for number in batch]
 
 
+class Straight(Disk):
+    """The same, which writes a single change without a mask."""
+
+    def commit_alone(self, change: Change) -> list[Answer]:
+        return self.commit([change])
+
+
 class Gate:
     """Holds the first commit until it is let go."""
 

@@ -9,7 +9,9 @@ import pytest
 
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
+from onward.storage import committer
 from onward.storage.committer import Committer
+from runtime.committing import Disk, Straight
 from runtime.flows import Clock, made
 from runtime.keeping import Journal
 
@@ -37,11 +39,17 @@ def engine(journal: Journal, clock: Clock) -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.fixture
-def open_committer() -> Iterator[Callable[..., Committer]]:
+@pytest.fixture(params=["masked", "without a mask"])
+def open_committer(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Committer]]:
+    """Opens committers, over a store that writes under a mask only and over one that needs none for a single change."""
     made: list[Committer] = []
 
     def make(disk: Any, **options: Any) -> Committer:
+        if request.param == "without a mask" and type(disk) is Disk:
+            disk.__class__ = Straight
+            monkeypatch.setattr(committer, "ends_only", lambda: True)  # the test runner has handlers
         made.append(Committer(disk, **options))
         return made[-1]
 

@@ -30,7 +30,8 @@ def _leaves_with(frame: FrameType) -> bool:
     The interpreter looks for signals after calls and at jumps back, not between the body and the call of `__exit__`.
     """
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-    return line.startswith("with ") and dis.opname[frame.f_code.co_code[frame.f_lasti]] == "LOAD_CONST"
+    here = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return line.startswith("with ") and here in ("LOAD_CONST", "SWAP", "PUSH_EXC_INFO")
 
 
 class Interrupt:

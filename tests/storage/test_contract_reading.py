@@ -1,6 +1,8 @@
 """What every store promises about reading, on every store."""
 
-from onward.core.model import EntryState
+import pytest
+
+from onward.core.model import EntryState, Run, RunState
 from onward.storage import Store
 from storage.rows import begun, entry, opened, recorded
 
@@ -54,6 +56,26 @@ def test_runs_are_listed_by_state_and_name(store: Store) -> None:
     assert [run.id for run in store.runs(name="x", limit=3)] == ["e", "d", "b"]
     assert [run.id for run in store.runs(name="x", states=["done", "paused"], limit=2)] == ["e", "d"]
     assert [run.id for run in store.runs(states=["stuck"])] == []
+
+
+@pytest.mark.parametrize(
+    "states", [["pending"], ["running"], ["waiting", "pending"], ["done", "running", "pending"]]
+)
+def test_queued_runs_and_others_are_listed_together_by_state(store: Store, states: list[RunState]) -> None:
+    """Whatever queue, workflow and priority they wait in, and whoever executes them."""
+    every: list[RunState] = ["pending", "running", "waiting", "done", "failed"]
+    for number in range(60):
+        direct, state = number % 4 == 0, every[number // 3 % 5]
+        queued = {} if direct else {"queue": f"q{number % 3}", "priority": number % 5 - 2, "lane": None}
+        held = {} if state == "running" else {"owner": None, "lease_until": None}
+        opened(store, f"run-{number}", state=state, direct=direct, name=f"job-{number % 2}", **queued, **held)
+    expected = [run for run in store.runs(limit=-1) if run.state in states]
+    assert len(expected) >= 12
+    assert store.runs(states=states, limit=-1) == expected
+    found: list[Run] = []
+    while page := store.runs(states=states, limit=5, before_no=found[-1].no if found else None):
+        found += page
+    assert found == expected
 
 
 def test_entries_are_read_in_order_from_where_one_left_off(store: Store) -> None:

@@ -14,6 +14,7 @@ from onward.storage.queries import load
 from onward.storage.sqlite import files
 from onward.storage.sqlite.store import SqliteStore
 from storage.rows import begun, entry, keys, opened, record, recorded
+from storage.test_contract_lots import a_lot, add, ids
 
 # -- a full disk ------------------------------------------------------------------------------------------
 
@@ -181,6 +182,20 @@ def test_a_creation_whose_answer_was_lost_is_acknowledged_if_it_is_on_the_disk(s
     doubt(sqlite, commits=True)
     run = opened(sqlite)
     assert sqlite.run("r") == run
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_of_a_lot_whose_answer_was_lost_it_is_found_out_whether_it_is_on_the_disk(
+    sqlite: SqliteStore, commits: bool
+) -> None:
+    numbers = add(sqlite, a_lot("first"))
+    doubt(sqlite, commits=commits)
+    if commits:
+        assert add(sqlite, a_lot("first", "second")) == [0, numbers[0] + 2]
+    else:
+        with pytest.raises(JournalBroken):
+            add(sqlite, a_lot("first", "second"))
+    assert ids(sqlite) == ["first", "second"][: 1 + commits]
 
 
 def test_a_commit_that_did_not_happen_is_not_acknowledged(sqlite: SqliteStore) -> None:

@@ -62,9 +62,20 @@ def test_a_demo_that_nobody_kills_asks_for_it(programs: Programs) -> None:
     assert "in one go. Type `onward demo` once more, and kill it this time." in done.stdout
 
 
-def test_the_demo_records_in_the_current_directory(
-    programs: Programs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("project", [True, False])
+def test_what_the_demo_says_to_type_works_in_the_folder_where_it_was_typed(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, *, project: bool
 ) -> None:
+    """It had a journal of its own in a folder without a project, where `onward show` found nothing of it."""
     monkeypatch.delenv("ONWARD_URL")
-    assert programs.onward("demo", "--seconds", "0").returncode == 0
-    assert (programs.folder / ".onward" / "journal.db").exists()
+    monkeypatch.setenv("XDG_STATE_HOME", str(programs.folder / "state"))
+    if project:
+        (programs.folder / "pyproject.toml").touch()
+    done = programs.onward("demo", "--seconds", "0")
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"Look at it with: onward (show .*)", done.stdout)
+    assert said is not None
+    shown = programs.onward(*said[1].split())
+    assert shown.returncode == 0, shown.stderr
+    assert "onward-demo" in shown.stdout
+    assert (programs.folder / ".onward").exists() == project

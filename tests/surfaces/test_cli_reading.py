@@ -365,3 +365,21 @@ def test_help_imports_neither_the_commands_nor_what_draws() -> None:
 
 def test_a_command_that_does_not_exist_is_wrong_usage(cli: Cli) -> None:
     assert cli("statsu").exit_code == 2
+
+
+def test_of_a_run_with_an_id_it_is_said_what_comes_of_its_next_call(cli: Cli, programs: Programs) -> None:
+    """It was said to start a new run, which a call with its id never does."""
+    name = programs.write(
+        "@onward.workflow\ndef order(n): return n\nprint(order.options(id='order-{n}')(int(sys.argv[1])))"
+    )
+    assert programs.run(name, "7").stdout == "7\n"
+    assert f"its call gives back what is recorded: python {name} 7" in cli("show", "order-7").stdout
+    store = open_store(f"sqlite:///{programs.folder / 'journal.db'}")
+    [done] = store.runs()
+    store.commit([Change(done.no, done.fence, after=done._replace(state="cancelled"))])
+    store.close()
+    shown = cli("show", "order-7").stdout
+    assert f"onward reset order-7\nthen: python {name} 7" in shown
+    assert programs.run(name, "7").returncode == 1
+    assert cli("reset", "--yes", "order-7").exit_code == 0
+    assert programs.run(name, "7").stdout == "7\n"

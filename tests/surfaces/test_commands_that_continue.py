@@ -57,6 +57,26 @@ def test_arguments_with_spaces_and_quotes_survive(cli: Cli, programs: Programs) 
     assert (programs.folder / ARGS[-1]).read_text().split() == list("012345")
 
 
+def test_an_installed_command_is_named_as_it_is_typed(cli: Cli, programs: Programs) -> None:
+    """It was `python /the/whole/path/bin/stopper`."""
+    tools = programs.folder / "bin"
+    tools.mkdir()
+    (tools / "stopper").write_text(
+        f"#!{sys.executable}\nimport os, sys, pathlib, onward\n"
+        + KILLED.replace("sys.argv[-1]", '"done.txt"')
+    )
+    (tools / "stopper").chmod(0o755)
+    assert typed(programs.folder, "stopper -m 'two words'").returncode != 0
+    [command] = re.findall(r"continue it: (.*)", cli("status").stdout)
+    assert command == "stopper -m 'two words'"
+    continues(programs, command)
+    assert (programs.folder / "done.txt").read_text().split() == list("012345")
+    replayed = programs.onward("replay", "stops")
+    assert (replayed.returncode, "does not tell which program" in replayed.stderr) == (2, True), (
+        replayed.stderr
+    )
+
+
 def test_from_another_directory_the_command_goes_to_its_own_first(
     cli: Cli, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,13 +163,14 @@ def test_importing_twice_is_said_and_doubles_nothing(
     assert cli("doctor").exit_code == 0
 
 
-def test_runs_go_through_a_pipe(programs: Programs, other: Path) -> None:
+@pytest.mark.parametrize("to", ["", "-o -"])
+def test_runs_go_through_a_pipe(to: str, programs: Programs, other: Path) -> None:
     programs.run(programs.write(LOOP))
     pipe = subprocess.run(
         [
             "sh",
             "-c",
-            f"'{sys.executable}' -m onward.cli export letters | "
+            f"'{sys.executable}' -m onward.cli export letters {to} | "
             f"ONWARD_URL=sqlite:///{other} '{sys.executable}' -m onward.cli import",
         ],
         cwd=programs.folder,

@@ -190,7 +190,7 @@ def test_a_renamed_script_is_named(failed: Programs) -> None:
     (failed.folder / "job.py").rename(failed.folder / "renamed.py")
     done = replay(failed, "job")
     assert done.returncode == 2
-    assert "there is no script job.py" in done.stderr
+    assert done.stderr.startswith("onward: there is no script job.py"), done.stderr
     assert "--script FILE" in done.stderr
     assert "as recorded" in replay(failed, "job", "--script", "renamed.py").stdout
 

@@ -314,7 +314,7 @@ def test_a_renamed_script_is_named(killed: Programs) -> None:
     (killed.folder / "job.py").rename(killed.folder / "renamed.py")
     done = replay(killed, "job.py")
     assert done.returncode == 2
-    assert "there is no script job.py" in done.stderr
+    assert done.stderr.startswith("onward: there is no script job.py"), done.stderr
     assert document(killed, "job.py", "--script", "renamed.py")["key"] == "each/2"
 
 

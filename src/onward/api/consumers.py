@@ -78,7 +78,7 @@ def refuse_eager(frame: FrameType) -> None:
         _doubt_handing_on(frame)
         return
     consumer, cure = _EAGER_OPERATIONS.get(operation), _EVERYTHING
-    if consumer is None and operation.startswith("CALL"):
+    if consumer is None and _is_call(operation):
         name = called_name(frame) or ""
         if name in _STOPS_SHORT:
             raise UsageError(
@@ -105,14 +105,14 @@ def refuse_running_ahead(frame: FrameType | None) -> None:
             return
         if _module(frame).startswith(_POOLS):
             raise _all_at_once("a pool", _AHEAD_CURE)
-        name = called_name(frame) if _operation(frame).startswith("CALL") else None
+        name = called_name(frame) if _is_call(_operation(frame)) else None
         if name is not None and _EAGER.get(name) in (_AHEAD_CURE, _BATCH):
             raise _all_at_once(f"{name}(...)", _EAGER[name])
 
 
 def steps_by_hand(frame: FrameType) -> bool:
     """Whether the code at `frame` asks for an iterator, or for its first item, with `iter` or `next`."""
-    return _operation(frame).startswith("CALL") and called_name(frame) in _BY_HAND
+    return _is_call(_operation(frame)) and called_name(frame) in _BY_HAND
 
 
 def _all_at_once(consumer: str, cure: str) -> UsageError:
@@ -128,6 +128,11 @@ def _module(frame: FrameType) -> str:
 
 def _operation(frame: FrameType) -> str:
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] if frame.f_lasti >= 0 else ""
+
+
+def _is_call(operation: str) -> bool:
+    # Code that has become warm calls types and built-in functions by the instruction before CALL, in Python 3.11.
+    return operation.startswith(("CALL", "PRECALL"))
 
 
 def _doubt_handing_on(frame: FrameType) -> None:

@@ -22,7 +22,7 @@ from onward.core.decide import blamed
 from onward.core.errors import OnwardError, StepFailed, Unwind
 from onward.core.model import Begun, Run
 from onward.runtime.engine import Engine
-from onward.storage.masked import Patient
+from onward.storage.masked import Ending
 
 
 class Graceful:
@@ -60,7 +60,7 @@ class Graceful:
                     signal.signal(number, handler)
 
 
-@Patient
+@Ending
 def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 

@@ -46,10 +46,17 @@ def here() -> str:
 
 def program_folder() -> Path:
     """The folder of the program's main script, or of the project around it; of what is typed: where it is typed."""
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    is_ours = main is None or Path(main).resolve().is_relative_to(Path(__file__).resolve().parents[1])
-    folder = Path.cwd() if main is None or is_ours else Path(main).resolve().parent
+    program = sys.modules.get("__main__")
+    main = getattr(program, "__file__", None)
+    folder = Path.cwd() if main is None or _is_ours(program, main) else Path(main).resolve().parent
     return connect.project_root(folder) or folder
+
+
+def _is_ours(program: object, main: str) -> bool:
+    """Whether it is the command `onward`: as a module, or as the script that an installation makes of `cli.main`."""
+    if type(getattr(program, "main", None)).__module__.startswith("onward.cli"):
+        return True
+    return Path(main).resolve().is_relative_to(Path(__file__).resolve().parents[1])
 
 
 def full_name(run: Run, seen_from: str | None = None) -> str:

@@ -140,21 +140,31 @@ def command_line() -> str | None:
         word.isprintable() for word in words
     ):  # a program of several lines after `-c`
         return None
-    command = shlex.join(["python", *words])
+    command = shlex.join(words)
     return f"cd {shlex.quote(_begun_in)} && {command}" if _begun_in else command
 
 
 def _words() -> list[str] | None:
-    """What stood behind `python`."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
-        return ["-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+        return ["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
     if sys.argv[:1] == ["-c"]:
-        return sys.orig_argv[sys.orig_argv.index("-c") :] if "-c" in sys.orig_argv else None
+        return ["python", *sys.orig_argv[sys.orig_argv.index("-c") :]] if "-c" in sys.orig_argv else None
     # Typed into an interpreter or a notebook: its own command line would start another one, not the work.
     is_typed = sys.argv[:1] in ([], [""], ["-"]) or not hasattr(main, "__file__")
-    return None if is_typed else list(sys.argv)
+    if is_typed:
+        return None
+    if _is_installed(sys.argv[0]):
+        return [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+    return ["python", *sys.argv]
+
+
+def _is_installed(script: str) -> bool:
+    """Whether it is a command that is found by its name alone, such as those that `pip install` makes."""
+    folder, name = os.path.split(script)
+    found = (one for one in os.get_exec_path() if os.access(os.path.join(one, name), os.X_OK))
+    return os.path.isabs(folder) and next(found, None) == folder
 
 
 def _working_folder() -> str | None:

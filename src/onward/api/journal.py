@@ -272,7 +272,7 @@ class Journal:
         return self._retried(run, self._to_reopen(run), by)
 
     def skip(self, run_id: str, key: str, *, by: str | None = None) -> Acted:
-        """Declare a failed or crashed item of a run as done: it is not tried again."""
+        """Declare a failed or crashed item of a run as done: it is not tried again. In a map its result is None."""
         for run in self._tries(run_id):
             self._refuse_ended(run, "skip")
             entry = self._to_skip(run, key)

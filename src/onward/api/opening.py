@@ -28,6 +28,7 @@ from onward.core.errors import (
 from onward.core.lazily import Lazily
 from onward.core.losses import stopped_early
 from onward.core.model import CLOSED, Entry, Refused, Run, RunKind
+from onward.core.texts import cursor_text
 from onward.runtime import current, observe
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
@@ -250,6 +251,10 @@ def _say_continuing(engine: Engine, run: Run, session: Session) -> None:
         entries = session.recorded.count("step", "item")
         steps = "1 recorded step" if entries == 1 else f"{entries:,} recorded steps"
         observe.say(f"continuing {run.name} ({run.id}), begun {age} ago, {steps} kept")
+        return
+    if run.identity.startswith("cursor:"):  # its place is its value, and no count
+        at = "" if run.result is None else f", at {cursor_text(run.result)}"
+        observe.say(f"continuing {run.name}, begun {age} ago{at}")
         return
     of = f" of {session.total:,}" if session.total is not None else ""
     observe.say(f"continuing {run.name}, begun {age} ago, at {session.done:,}{of}")

@@ -117,6 +117,8 @@ def recorded_program(run: Run) -> Program:
     if words[:1] == ["cd"] and "&&" in words:
         at = words.index("&&")
         folder, words = " ".join(words[1:at]), words[at + 1 :]
+    if words[:1] != ["python"]:  # an installed command, whose words mean what it wants
+        words = []
     if words[1:2] == ["-m"] and len(words) > 2:
         if run.kind == "workflow" and words[2] == _CALLER and len(words) > 3:
             return Program("import", words[3].partition(":")[0], folder=folder)
@@ -146,6 +148,8 @@ def _end(engine: _Engine, program: Program) -> End:
     with _as_begun(program):
         try:
             found = _run(program)
+        except _NoScript:
+            raise
         except Over as over:
             return over.end
         except (Foreign, SystemExit) as begun:
@@ -170,6 +174,8 @@ def _end_of_pass(engine: _Engine, program: Program) -> End:
     with _as_begun(program):
         try:
             _run(program)
+        except _NoScript:
+            raise
         except Over as over:
             return over.end
         except Foreign as other:
@@ -202,13 +208,17 @@ def _not_reached(run: Run, program: Program, failure: BaseException | None) -> U
     )
 
 
+class _NoScript(UsageError):
+    """The program is not there, so that nothing of it can have failed."""
+
+
 def _run(program: Program) -> Mapping[str, Any]:
     if program.kind == "import":
         return vars(importlib.import_module(program.name))
     if program.kind == "module":
         return runpy.run_module(program.name, run_name="__main__", alter_sys=True)
     if not os.path.isfile(program.name):
-        raise UsageError(
+        raise _NoScript(
             f"there is no script {plain(program.name)} in {os.getcwd()}; nothing was executed. Name it: --script FILE"
         )
     return runpy.run_path(program.name, run_name="__main__")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,9 +11,9 @@ from onward.api import connect
 from onward.api.identity import queued_id, stem_of
 from onward.api.queuing import DEFAULT, Queuing, identity_of
 from onward.core import codec, limits
-from onward.core.decide import acted, added, put_off, queued, submitted, unkeyed
+from onward.core.decide import acted, lot, put_off, queued, submitted, unkeyed
 from onward.core.errors import JournalError, RunConflict, Stopped, UsageError
-from onward.core.model import Applied, Refused, Run
+from onward.core.model import Added, Applied, Lot, Refused, Run
 from onward.core.retry import Policy
 from onward.core.texts import plain
 from onward.runtime import current, registry
@@ -184,11 +184,16 @@ def started_many(name: str, queuing: Queuing, ones: Iterable[One], *, replaces: 
     ids: list[str] = []
     for batch in in_batches(ones):
         now = engine.store.now()
-        runs = _runs(name, queuing, batch, now)
-        answers = engine.committer.commit(*[added(run, now=now) for run in runs])
-        for run, one, answer in zip(runs, batch, answers, strict=True):
-            if type(answer) is not Applied:
-                has_id = one.run_id is not None
+        together = _lot(name, queuing, batch, now)
+        answer = engine.committer.add(together)
+        numbers = answer.numbers if isinstance(answer, Added) else (0,) * len(batch)
+        if all(numbers):
+            ids += together.ids
+            continue
+        has_id = batch[0].run_id is not None
+        for at, no in enumerate(numbers):
+            run = together.run(at)
+            if no == 0:  # it finds out why, and gives the run that is there
                 run = submit(engine, run, queuing, has_id=has_id, replaces=replaces)
             ids.append(run.id)
     return ids
@@ -209,20 +214,19 @@ def in_batches(ones: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-# Where the fields stand in a run in which those differ that are started together.
-_ARGS, _LANE, _SINGLE = (Run._fields.index(field) for field in ("args", "lane", "single"))
+def _lot(name: str, queuing: Queuing, batch: list[One], now: float) -> Lot:
+    """The runs as they will be stored."""
+    like = queued(queuing.run(name, "", "", now=now), now=now)
+    args, given, lanes, keys = zip(*batch, strict=True)
+    has_id = given[0] is not None
+    singles: Sequence[str | None] = [like.single] * len(batch)
+    if any(keys):
+        singles = [queuing.single_of(name, key) for key in keys]
+    prefix = identity_of(name, "", has_own_id=has_id)
+    return lot(like, prefix, given if has_id else _fresh_ids(name, len(batch)), args, lanes, singles, now=now)
 
 
-def _runs(name: str, queuing: Queuing, batch: list[One], now: float) -> list[Run]:
-    """The runs as they will be stored. Made from one of them: that takes a fifth of making each."""
-    like = queued(queuing.run(name, "like", "", now=now), now=now)
-    kind, between, behind = like.kind, like[_ARGS + 1 : _LANE], like[_SINGLE + 1 :]
-    stem, common = stem_of(name), queued_id("x")[2:]
-    runs = []
-    for number, (args, run_id, lane, key) in enumerate(batch):
-        # Neighbours in the index of ids too, which random ids would be scattered over.
-        own = run_id or f"{stem}-{common}-{number:04}"
-        identity = identity_of(name, own, has_own_id=run_id is not None)
-        single = like.single if key is None else queuing.single_of(name, key)
-        runs.append(Run._make((own, kind, name, identity, args, *between, lane, single, *behind)))
-    return runs
+def _fresh_ids(name: str, count: int) -> list[str]:
+    """Neighbours in the index of ids too, which random ids would be scattered over."""
+    common = f"{stem_of(name)}-{queued_id('x')[2:]}"
+    return [f"{common}-{number:04}" for number in range(count)]

@@ -272,7 +272,8 @@ class Window:
             return self._begin(item, key)
         future: Future[Any] = Future()
         if entry.state == "done":
-            future.set_result(session.replay(entry))
+            # Declared as done by a person (`onward skip`), it was not executed: there is no result.
+            future.set_result(session.replay(entry) if entry.attempt > 0 else None)
         else:
             future.set_exception(recorded_error(entry))
         return future

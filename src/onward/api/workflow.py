@@ -212,28 +212,31 @@ class Workflow(Generic[P, R]):
         bound = self._fitting(args, kwargs)
         payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())), for_start=True)
         assert payload is not None, "what cannot be recorded is raised for a start"
-        run_id = None if self._id is None else self._named_id(args, kwargs)
+        return One(payload, self._own_id(args, kwargs), lane, self._own_key(args, kwargs))
+
+    def _own_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        return None if self._id is None else self._named_id(args, kwargs)
+
+    def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         key = self._queuing.key
-        return One(
-            payload, run_id, lane, None if key is None else checked_key(self._filled(key, args, kwargs))
-        )
+        return None if key is None else checked_key(self._filled(key, args, kwargs))
 
     def _each(self, items: Iterable[Any]) -> Iterator[One]:
         """As `_one` for each item, quickly where an item is plainly the one argument."""
-        plain = self._bound is _NOTHING and self._arguments.takes_one and self._id is None
-        if (
-            plain
-            and self._queuing.key is None
-            and declared_queue(connect.engine(), self._queuing.queue) is None
-        ):
-            for item in items:
-                if type(item) in _SCALARS:
-                    yield One(f"[[{codec.encode(item)}],{{}}]")
-                else:
-                    yield self._one((item,), {})
-        else:
+        plain = self._bound is _NOTHING and self._arguments.takes_one
+        if not plain or declared_queue(connect.engine(), self._queuing.queue) is not None:
             for item in items:
                 yield self._one((item,), {})
+            return
+        is_named = self._id is not None or self._queuing.key is not None
+        for item in items:
+            text = codec.encode(item) if type(item) in _SCALARS else ""
+            if not 0 < len(text) < limits.PAYLOAD_BYTES - len("[[],{}]"):
+                yield self._one((item,), {})
+            elif is_named:
+                yield One(f"[[{text}],{{}}]", self._own_id((item,), {}), None, self._own_key((item,), {}))
+            else:
+                yield One(f"[[{text}],{{}}]")
 
     def scheduled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
         """The run that a schedule starts, but for its id; raises UsageError for what a schedule cannot start.

@@ -123,7 +123,7 @@ def reset(run_id: str, *, yes: bool, as_json: bool) -> None:
 @click.option("--value", metavar="JSON", help="What the step returned, as JSON; for steps only.")
 @_json
 def skip(run_id: str, key: str, value: str | None, *, as_json: bool) -> None:
-    """Declare a failed or crashed item as done: it is not tried again.
+    """Declare a failed or crashed item as done: it is not tried again. In a map its result is None.
 
     KEY is as `onward show RUN` lists it. A step that failed, or that is in doubt, is done with --value.
     """

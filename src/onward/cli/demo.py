@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Final
 
 import click
 
-from onward.api import connect
 from onward.api.journal import Journal
 from onward.api.loop import each
 from onward.cli.group import INTERRUPTED
@@ -30,9 +28,8 @@ ITEMS: Final = 200
 def demo(seconds: float) -> None:
     """See it work: a job of 200 items that you may kill at any moment.
 
-    Everything is recorded in .onward of the current directory, or where ONWARD_URL says.
+    It is recorded where your own programs would be, so that `onward status` and `onward show` find it.
     """
-    connect.connect(os.environ.get("ONWARD_URL") or f"sqlite:///{Path.cwd() / '.onward' / 'journal.db'}")
     click.echo(
         f"{ITEMS} items of work, {span(seconds)} in all. Press Ctrl-C at any moment, or in another terminal:"
     )

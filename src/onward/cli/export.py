@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,7 +19,7 @@ from onward.core.errors import UsageError
 from onward.core.model import CLOSED
 from onward.core.texts import plain
 from onward.runtime.engine import Engine
-from onward.storage import host
+from onward.storage import host, parts
 from onward.storage.open import open_store
 
 # Commands that continue what was imported, listed at the end.
@@ -43,6 +43,7 @@ def export(run_ids: Sequence[str], target: str | None, *, everything: bool, move
     """
     if everything == bool(run_ids):
         raise UsageError("name the runs to export, or say --all; nothing was written")
+    target = None if target == "-" else target
     with Journal.existing() as journal, _target(target, move=move) as write:
         done = transfer.write(journal, None if everything else run_ids, write, move=move)
     _say_exported(done, target, move=move)
@@ -78,18 +79,12 @@ def _target(target: str | None, *, move: bool) -> Iterator[Callable[[bytes], obj
                 raise
         return
     path = Path(target)
-    part = path.parent / f".onward-{os.urandom(8).hex()}.part"
-    try:
-        with _complaining(plain(target, 1_000), move=move):
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                yield file.write
-                file.flush()
-                host.sync(file.fileno())
-            os.replace(part, path)
-    finally:
-        with suppress(OSError):  # it has its name, or the folder is none
-            part.unlink()
+    with _complaining(plain(target, 1_000), move=move), parts.part(path.parent) as part:
+        with open(part, "wb") as file:
+            yield file.write
+            file.flush()
+            host.sync(file.fileno())
+        os.replace(part, path)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
 from onward.core import codec
 from onward.core.errors import InDoubt, PayloadError
 from onward.core.model import Run
-from onward.core.texts import Failure, command_in, failure_of, plain
+from onward.core.texts import Failure, command_in, cursor_text, failure_of, plain
 from onward.runtime.observe import span
 from onward.runtime.progress import left_text
 
@@ -88,16 +88,11 @@ def ago(at: float, now: float) -> str:
     return f"{span(max(0.0, now - at))} ago"
 
 
-def _cursor_text(row: str) -> str:
-    """Where a cursor stands, as the JSON that is recorded."""
-    return plain(json.dumps(json.loads(row).get("value"), ensure_ascii=False), 60)
-
-
 def progress_text(one: Overview) -> str:
     """`61 of 117 (52 %) · 3 failed · 2 min left`."""
     counts = one.counts
     if one.run.identity.startswith("cursor:"):
-        return "" if one.run.result is None else f"at {_cursor_text(one.run.result)}"
+        return "" if one.run.result is None else f"at {cursor_text(one.run.result)}"
     if one.run.kind == "workflow" and counts.total is None and not counts.done:
         return ""
     parts = [f"{counts.done:,}" if counts.total is None else f"{counts.done:,} of {counts.total:,}"]

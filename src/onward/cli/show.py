@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import click
 
+from onward.api.identity import has_own_id
 from onward.api.journal import Journal
 from onward.api.overview import Overview
 from onward.cli import output
 from onward.cli.status import what_to_type
 from onward.core.keys import NOTES, SEPARATOR
+from onward.core.model import Run
 from onward.core.strip import Stretch, strip
 from onward.core.texts import plain, plain_lines
 from onward.core.timeline import Attempt, Beat, Gap, Lease, Mark, Timeline, UnitLine
@@ -202,7 +204,16 @@ def _foot(one: Overview, *, with_traceback: bool) -> None:
     elif one.state in ("pending", "paused", "waiting"):
         click.echo(f"continue it: {output.command_text(one.run)}")
     elif one.state in ("done", "cancelled") and one.run.direct:
-        click.echo(f"its call starts a new run: {output.command_text(one.run)}")
+        click.echo(f"{_next_call(one.run)}: {output.command_text(one.run)}")
+
+
+def _next_call(run: Run) -> str:
+    """What comes of the call of a run that has ended."""
+    if not has_own_id(run):
+        return "its call starts a new run"
+    if run.state == "done":
+        return "its call gives back what is recorded"
+    return f"its call is refused, because it was cancelled, until: onward reset {plain(run.id)}\nthen"
 
 
 # -- for programs -----------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def _needs_you(found: Sequence[Overview], now: float, left_alone: Sequence[str])
         failure = output.run_failure(one.run)
         if failure is not None:
             click.echo(f"    {failure.line}")
-        click.echo(f"    {what_to_type(one)}")
+        for line in what_to_type(one).splitlines():
+            click.echo(f"    {line}")
 
 
 def what_to_type(one: Overview) -> str:

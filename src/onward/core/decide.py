@@ -6,6 +6,7 @@ opened, claimed and acted on by others. All of it is pure: values in, a Change o
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, assert_never
@@ -18,6 +19,7 @@ from onward.core.model import (
     Change,
     Entry,
     EntryKind,
+    Lot,
     Progress,
     Run,
     RunState,
@@ -200,6 +202,9 @@ def _ended(run: Run, fact: Ended, now: float) -> Change:
     return with_entry(run, entry, (key,) if marked else ())
 
 
+_new: Final = tuple.__new__
+
+
 def succeeded(
     run: Run,
     key: str,
@@ -213,9 +218,11 @@ def succeeded(
     marked: bool,
 ) -> Change:
     """What `decide` says of a unit that has `Ended` well at its first attempt: the commonest fact by far."""
-    crc = None if value is None else codec.checksum(value)
-    entry = made((key, kind, "done", name, fingerprint, value, crc, 1, run.fence, begun_at, now, -1))
-    return with_entry(run, entry, (key,) if marked else ())
+    # As codec.checksum, made and with_entry: every step comes by, and each call costs as much as what it does.
+    crc = None if value is None else crc32(value.encode()) if value.isascii() else codec.checksum(value)
+    fence, ended = run.fence, (key,) if marked else ()
+    entry = _new(Entry, (key, kind, "done", name, fingerprint, value, crc, 1, fence, begun_at, now, -1))
+    return _new(Change, (run.no, fence, (entry,), (), ended, None, None, None, False, (), ()))
 
 
 def returned(run: Run, value: str | None, *, now: float) -> Change:
@@ -332,8 +339,27 @@ def added(run: Run, *, now: float) -> Change:
     """The change that adds a run which `queued` has made."""
     args = run.args
     crc = None if args is None else codec.checksum(args)
-    mark = Entry("run/submitted", "mark", "mark", "submitted", None, args, crc, 1, run.fence, None, now)
+    mark = _submitted(run, now)._replace(value=args, checksum=crc)
     return Change(0, 0, (mark,), (), (), run, None, None, True)
+
+
+def lot(
+    like: Run,
+    prefix: str,
+    ids: Sequence[str],
+    args: Sequence[str],
+    lanes: Sequence[str | None],
+    singles: Sequence[str | None],
+    *,
+    now: float,
+) -> Lot:
+    """As `added` for many runs at once, which differ from `like`, that `queued` has made, in these columns."""
+    checksums = list(map(codec.checksum, args))
+    return Lot(like, _submitted(like, now), prefix, ids, args, checksums, lanes, singles)
+
+
+def _submitted(run: Run, now: float) -> Entry:
+    return Entry("run/submitted", "mark", "mark", "submitted", None, None, None, 1, run.fence, None, now)
 
 
 def put_off(run: Run, again: Run, *, now: float, at_most_s: float) -> Change:

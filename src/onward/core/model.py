@@ -5,6 +5,8 @@ Times are seconds since the epoch (UTC, the database's clock); payloads are JSON
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
 RunKind = Literal["loop", "map", "workflow"]
@@ -167,6 +169,54 @@ class Arrived(NamedTuple):
     new: bool
 
 
+class Lot(NamedTuple):
+    """Runs that are added together and differ in little, so that nothing of what they share is made for each.
+
+    `like` and `mark`, its first entry, say all but the columns, in which each run has its place. An identity is
+    `prefix` and id; what `mark` records are the arguments.
+    """
+
+    like: Run
+    mark: Entry
+    prefix: str
+    ids: Sequence[str]
+    args: Sequence[str]
+    checksums: Sequence[int]  # of the arguments
+    lanes: Sequence[str | None]
+    singles: Sequence[str | None]
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """What the rows of all of them have in common."""
+        shared: tuple[Any, ...] = _SHARED(self.like)
+        return shared
+
+    def run(self, at: int) -> Run:
+        own = self.ids[at]
+        return self.like._replace(
+            id=own,
+            identity=self.prefix + own,
+            args=self.args[at],
+            lane=self.lanes[at],
+            single=self.singles[at],
+        )
+
+    def change(self, at: int) -> Change:
+        """The change that adds one of them alone."""
+        mark = self.mark._replace(value=self.args[at], checksum=self.checksums[at])
+        return Change(0, 0, (mark,), after=self.run(at), create=True)
+
+
+_OWN: Final = ("id", "identity", "args", "lane", "single", "no")
+_SHARED: Final = itemgetter(*(at for at, name in enumerate(Run._fields) if name not in _OWN))
+
+
+class Added(NamedTuple):
+    """The numbers of a Lot's runs, in their order; 0 of one whose id or `single` is taken, which was left out."""
+
+    numbers: Sequence[int]
+
+
 class Applied(NamedTuple):
     """A change that is durable. `seq` is that of the run's last entry."""
 
@@ -219,9 +269,9 @@ class Refused(NamedTuple):
 
 Answer = Applied | Refused
 # What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed, an
-# Arrival by Arrived or Refused.
-Order = Change | Claim | Arrival
-Answered = Answer | Claimed | Arrived
+# Arrival by Arrived or Refused, a Lot by Added or Refused.
+Order = Change | Claim | Arrival | Lot
+Answered = Answer | Claimed | Arrived | Added
 
 
 class Owner(NamedTuple):

@@ -52,6 +52,11 @@ def command_in(command: str | None, folder: str | None) -> str:
     return text or "(call it again from the program it belongs to)"
 
 
+def cursor_text(row: str) -> str:
+    """Where a cursor stands, as the JSON that is recorded."""
+    return plain(json.dumps(json.loads(row).get("value"), ensure_ascii=False), 60)
+
+
 def plain(text: str, longest: int = SHOWN_CHARS) -> str:
     """`text` on one line, without anything that a terminal would obey, cut at `longest` characters."""
     if len(text) > longest:

@@ -71,9 +71,15 @@ class Here:
 
     def within(self, key: str, inside_step: bool) -> Here:  # noqa: FBT001
         """The place inside of a unit that the thread and task which stand here execute at once."""
-        return Here(self.session, key, 1, inside_step, self.thread, self.task, self.process)
+        # As Here(...), whose constructor is a call from Python to C and back.
+        here = _new(Here)
+        here.session, here.key, here.attempt, here.inside_step = self.session, key, 1, inside_step
+        here.thread, here.task, here.process = self.thread, self.task, self.process
+        here.rows = here.opened = None
+        return here
 
 
+_new = object.__new__
 _get_ident = threading.get_ident
 _modules = sys.modules
 _process = os.getpid()  # kept here, so that no step asks the system

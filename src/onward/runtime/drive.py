@@ -92,7 +92,10 @@ async def perform_async(
     now = engine.store.now
     value = outcome = change = None
     ended_at = 0.0
-    here = session.place(unit[0], 1, unit[6])
+    key = unit[0]
+    if session.visited is not None:
+        session.met(key)
+    here = place.within(key, unit[6])
     here.own()  # perhaps another task than the one that made the call
     token = set_here(here)
     begun_at = now()
@@ -265,7 +268,7 @@ def _settled(ticket: Ticket) -> None:
     if ticket.error is not None:
         future.set_exception(ticket.error)
     else:
-        future.set_result(ticket.result())
+        future.set_result(ticket.answers)  # type: ignore[arg-type]  # as ticket.result()
 
 
 def _broken(session: Session, error: JournalError) -> BaseException:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from onward.core import codec, keys
+from onward.core import codec, keys, limits
 from onward.core.blake import blake2b
 from onward.core.decide import (
     Ended,
@@ -26,7 +26,7 @@ from onward.core.decide import (
 )
 from onward.core.errors import Diverged, NotRecordable, StepFailed, Stopped, Unwind
 from onward.core.keys import WHOLE
-from onward.core.model import Answer, Begun, Change, Entry, EntryKind, Progress
+from onward.core.model import Answer, Applied, Begun, Change, Entry, EntryKind, Progress
 from onward.core.retry import Policy, delay_s
 from onward.runtime.current import Here
 from onward.runtime.effects import Call, Flow, Keep, Now, Outcome, Wait
@@ -206,14 +206,21 @@ class Session(Ledger):
         """The change that records what a first attempt returned; None if it must not, or cannot, be recorded."""
         if self.unwinding is not None:
             return None
-        try:
-            text = payload(value, None)
-        except NotRecordable:
-            return None
-        key = unit[0]
-        marked = not self.settle_marker(key)
+        text = None
+        if value is not None:
+            try:
+                text = codec.encode(value)
+            except NotRecordable:
+                return None
+            if len(text) > limits.PAYLOAD_BYTES:
+                return None
+        key, kind, name, _, fingerprint, _, _ = unit
+        # As settle_marker.
+        marked = (
+            key in self.begun if self._markers.pop(key, None) is not None else not self.settle_marker(key)
+        )
         change = succeeded(
-            self.run, key, unit[1], unit[2], text, unit[4], begun_at, now=ended_at, marked=marked
+            self.run, key, kind, name, text, fingerprint, begun_at, now=ended_at, marked=marked
         )
         return change if self.output is None else self.output.with_rows(self.run, change)
 
@@ -262,14 +269,20 @@ class Session(Ledger):
 
     def kept(self, answers: Sequence[Answer], change: Change) -> None:
         """Take in that an outcome is durable, or was refused."""
-        self.applied(answers)
+        answer = answers[0]
+        if type(answer) is Applied and answer[2] is None and len(answers) == 1:  # as `applied`
+            if answer[1] > self.last_seq:
+                self.last_seq = answer[1]
+        else:
+            self.applied(answers)
         entry = change[2][0]
         key = entry[0]
         if self.begun:
             self.begun.pop(key, None)
         self.run_stalls = 0
         if self.run[1] == "workflow" and keys.SEPARATOR not in key:
-            self.recorded.rows[key] = entry
+            # As a plain tuple, which the garbage collector need not look at again and again.
+            self.recorded.rows[key] = entry[:]
         else:
             self.remember(entry)
         if self.output is not None:

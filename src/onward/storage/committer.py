@@ -20,9 +20,21 @@ from typing import TYPE_CHECKING, Any, cast
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalError, JournalFull
 from onward.core.lazily import Lazily
-from onward.core.model import Answer, Answered, Arrival, Arrived, Change, Claim, Claimed, Order, Refused
+from onward.core.model import (
+    Added,
+    Answer,
+    Answered,
+    Arrival,
+    Arrived,
+    Change,
+    Claim,
+    Claimed,
+    Lot,
+    Order,
+    Refused,
+)
 from onward.storage import Store
-from onward.storage.masked import Masked
+from onward.storage.masked import Masked, ends_only
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,15 +47,19 @@ class Ticket:
 
     __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify", "waiter")
 
-    def __init__(self, changes: Sequence[Order], due: float = 0.0) -> None:
-        self.changes = changes
-        self.due = due
+    def __init__(
+        self,
+        changes: Sequence[Order],
+        due: float = 0.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+        notify: Callable[[Ticket], None] | None = None,
+        waiter: Any = None,  # of whoever is notified
+    ) -> None:
+        self.changes, self.due = changes, due
+        self.loop, self.notify, self.waiter = loop, notify, waiter
         self.answers: list[Answered] | None = None
         self.error: BaseException | None = None
         self._gates: list[threading.Lock] = []  # one of each thread that waits
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.notify: Callable[[Ticket], None] | None = None
-        self.waiter: Any = None  # of whoever is notified
 
     @property
     def settled(self) -> bool:
@@ -82,6 +98,9 @@ class Committer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        # Asked of the class: what stands before a store, and looks like it, wants to see every commit.
+        alone = getattr(store, "commit_alone", None) if hasattr(type(store), "commit_alone") else None
+        self._alone: Callable[[Order], list[Answered] | None] | None = alone
         self._store, self._full_s, self._clock, self._sleep = store, full_s, clock, sleep
         self._mutex = threading.Lock()
         self._bell = threading.Condition(self._mutex)
@@ -99,33 +118,79 @@ class Committer:
 
     # -- three ways to commit ---------------------------------------------------------------------------
 
-    def commit(self, *changes: Change) -> list[Answer]:
+    def commit(self, *changes: Order) -> list[Answer]:  # of changes: only the two below commit anything else
         """Block until the changes are durable. May be interrupted (Ctrl-C): they are committed all the same."""
-        return self._commit(changes)  # type: ignore[return-value]  # a cast is a call, and each step comes by
+        if self._alone is not None and len(changes) == 1 and ends_only():
+            answers = self._commit_alone(changes)
+            if answers is not None:
+                return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
+        mask = Masked()
+        mask.put_on()
+        try:
+            mutex = self._mutex
+            mutex.acquire()  # `with` takes twice as long; nothing below raises, and signals are held back
+            alone = not (self._leading or self._queue or self._later or self._held or self._refusing)
+            if alone:
+                self._leading, self._handed = True, False
+            mutex.release()
+            answers = self._lead_alone(changes) if alone else self._join(changes)
+        finally:
+            mask.take_off()
+        # Ignored: a cast is a call, and each step comes by.
+        return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
 
     def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
         """Block until the changes are durable, and the leases of a claim that sees what they have freed.
 
         What waits rides in the same transaction, before them.
         """
-        *answers, claimed = self._commit((*changes, claim))
-        return cast("list[Answer]", answers), cast("Claimed", claimed)
+        answers: list[Any] = self.commit(*changes, claim)
+        return answers[:-1], answers[-1]
 
     def arrive(self, *arrivals: Arrival) -> list[Arrived | Refused]:
         """Block until the items have arrived, durably."""
-        return cast("list[Arrived | Refused]", self._commit(arrivals))
+        return cast("list[Arrived | Refused]", self.commit(*arrivals))
 
-    def _commit(self, changes: Sequence[Order]) -> Sequence[Answered]:
-        with Masked():
-            mutex = self._mutex
-            mutex.acquire()  # `with` takes twice as long; nothing below raises, and signals are held back
-            alone = not (self._leading or self._queue or self._later or self._held or self._refusing)
+    def add(self, lot: Lot) -> Added | Refused:
+        """Block until the runs of a lot are durable."""
+        return cast("Added | Refused", self.commit(lot)[0])
+
+    def _commit_alone(self, changes: Sequence[Order]) -> list[Answered] | Ticket | None:
+        """As `commit` for a change that its store can write without a mask; None if nothing was tried.
+
+        A KeyboardInterrupt may strike anywhere: locks are given back by `with`, and what leads is noted without a call.
+        """
+        alone = False
+        try:
+            with self._mutex:
+                if not (self._leading or self._queue or self._later or self._held or self._refusing):
+                    self._handed = False
+                    alone = self._leading = True
+            if not alone:
+                return None
+            assert self._alone is not None, "asked by the caller"
+            answers: list[Answered] | None = self._alone(changes[0])
+            if answers is not None:
+                self._full_since = None
+            return answers
+        except Exception as failure:
+            with Masked():
+                ticket = Ticket(changes)
+                self._fail([ticket], failure)
+            return ticket
+        finally:
             if alone:
-                self._leading = True
-                self._handed = False
-            mutex.release()
-            answers = self._lead_alone(changes) if alone else self._join(changes)
-        return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
+                self._leading = False
+                if self._queue or self._held:
+                    try:
+                        self._pass_on()
+                    except BaseException:  # perhaps it had not begun
+                        self._pass_on()
+                        raise
+
+    def _pass_on(self) -> None:
+        with Masked():
+            self._lead_on()
 
     @staticmethod
     def _awaited(ticket: Ticket) -> list[Answer]:
@@ -155,8 +220,7 @@ class Committer:
 
         `waiter` goes with the ticket, for whoever is notified.
         """
-        ticket = Ticket(changes)
-        ticket.loop, ticket.notify, ticket.waiter = loop, notify, waiter
+        ticket = Ticket(changes, 0.0, loop, notify, waiter)
         with self._mutex:
             if self._refusing:
                 self._refuse_if_unusable()
@@ -331,13 +395,18 @@ class Committer:
 
     def _answer(self, batch: list[Ticket], answers: list[Answered], error: BaseException | None) -> None:
         calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        latest: asyncio.AbstractEventLoop | None = None  # as a rule there is one
+        told: list[Ticket] = []
         at = 0
         for ticket in batch:
             end = at + len(ticket.changes)
             ticket.settle(answers[at:end] if error is None else None, error)
             at = end
             if ticket.loop is not None:
-                calls.setdefault(ticket.loop, []).append(ticket)
+                if ticket.loop is not latest:
+                    latest = ticket.loop
+                    told = calls.setdefault(latest, [])
+                told.append(ticket)
         for loop, tickets in calls.items():
             try:
                 loop.call_soon_threadsafe(_notify, tickets)

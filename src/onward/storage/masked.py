@@ -49,16 +49,22 @@ class Patient:
             _outermost.note(number, frame)
 
 
+class Ending(Patient):
+    """A patient handler that does nothing but raise what ends the program."""
+
+
 class Masked:
-    """A context manager. Costs next to nothing outside the main thread, about 2 µs in it."""
+    """A context manager. Costs next to nothing outside the main thread, about 2 µs in it.
 
-    __slots__ = ("_came", "_replaced")
+    What every step passes through calls `put_on` and `take_off` instead: a `with` and a constructor double its cost.
+    """
 
-    def __init__(self) -> None:
-        self._came: list[tuple[int, FrameType | None]] = []
-        self._replaced: list[tuple[int, Any]] | None = None
+    # Of the class until there is something to remember: no constructor is called.
+    _came: list[tuple[int, FrameType | None]] | tuple[()] = ()
+    _replaced: tuple[tuple[int, Any], ...] | None = None
 
-    def __enter__(self) -> None:
+    def put_on(self) -> None:
+        """Hold signals back. Nothing is to stand between this and the `try` whose `finally` takes it off again."""
         global _outermost
         if _get_ident() != _main:
             return
@@ -66,27 +72,33 @@ class Masked:
             _outermost = self
         try:
             handlers = tuple(map(_get, _SIGNALS))
-            numbers = _numbers if handlers == _seen else _replaceable(handlers)
-            if numbers:
-                replaced = self._replaced = []
+            # Noted first: a signal that strikes between the two lines finds its own handler still in place.
+            self._replaced = replaced = _found if handlers == _seen else _replaceable(handlers)
+            if replaced:
                 note = self.note
-                for number in numbers:
-                    # Noted first: a signal that strikes between the two lines finds its own handler still in place.
-                    replaced.append((number, _get(number)))
-                    _set(number, note)
+                for number, handler in replaced:
+                    before = _set(number, note)
+                    if before is not handler:  # another handler, which ran meanwhile, has changed it
+                        self._replaced = (*self._replaced, (number, before))
         except BaseException:  # raised by a handler that was not replaced yet
             self._restore()
             raise
 
+    def take_off(self) -> None:
+        """Call the handlers of the signals that came; raises what the first of them raised."""
+        if self._replaced or _outermost is self:
+            self._restore()
+
+    __enter__ = put_on
+
     def note(self, number: int, frame: FrameType | None) -> None:
         """A signal came; its handler is called when the mask is taken off."""
-        self._came.append((number, frame))
+        self._came = [*self._came, (number, frame)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._replaced or _outermost is self:
-            self._restore()
+        self.take_off()
 
     def _restore(self) -> None:
         """Put every handler back, then let those run whose signals came; raises what the first of them raised."""
@@ -101,7 +113,8 @@ class Masked:
                     _outermost = None
                 while self._came:
                     # Called, not raised anew: an event loop was woken when the signal came, and would hear it twice.
-                    _call(*self._came.pop(0))
+                    first, *self._came = self._came
+                    _call(*first)
                 break
             except BaseException as interruption:  # the rest must be put back all the same
                 raised = raised or interruption
@@ -117,24 +130,49 @@ def _call(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(number)
 
 
-# All handlers as they were seen last, and the numbers of those that have to be replaced. Handlers change so seldom
+# All handlers as they were seen last, and those that have to be replaced, with their numbers. Handlers change so seldom
 # that looking at all of them in one call and comparing is a third of the cost of sorting them out again.
 _seen: tuple[Any, ...] = ()
-_numbers: tuple[int, ...] = ()
+_found: tuple[tuple[int, Any], ...] = ()
 
 
-def _replaceable(handlers: tuple[Any, ...]) -> tuple[int, ...]:
-    """The signals whose handlers are written in Python and know nothing of the mask."""
-    global _seen, _numbers
+def _replaceable(handlers: tuple[Any, ...]) -> tuple[tuple[int, Any], ...]:
+    """The signals whose handlers are written in Python and know nothing of the mask, with these handlers."""
+    global _seen, _found
     _seen = ()  # interrupted below, neither is taken for the other's
-    _numbers = tuple(
-        number
+    _found = found = tuple(
+        (number, handler)
         for number, handler in zip(_SIGNALS, handlers, strict=True)
         # Else the default action, or none that Python knows of.
-        if callable(handler) and type(handler) not in (int, Patient)
+        if callable(handler) and type(handler) is not int and not isinstance(handler, Patient)
     )
     _seen = handlers
-    return _numbers
+    return found
+
+
+# All handlers when they were judged last, and whether none of them does anything but end a call.
+_judged: tuple[Any, ...] = ()
+_ends_only = False
+
+
+def ends_only() -> bool:
+    """Whether a signal can do no more to the calling thread than end what it does, as by a KeyboardInterrupt.
+
+    So it is in every thread but the main one, and in that one as long as the program has set no handler. Any other may
+    want of the journal what the interrupted call holds, and wait for it for ever.
+    """
+    global _judged, _ends_only
+    if _get_ident() != _main:
+        return True
+    handlers = tuple(map(_get, _SIGNALS))
+    if handlers != _judged:
+        _judged = ()  # interrupted below, neither is taken for the other's
+        _ends_only = all(
+            handler is signal.default_int_handler or type(handler) in (int, Ending) or not callable(handler)
+            for handler in handlers
+        )
+        _judged = handlers
+    return _ends_only
 
 
 def _forget_in_child() -> None:

@@ -15,6 +15,7 @@ from onward.core.keys import SEPARATOR
 from onward.core.model import (
     CLOSED,
     ENDED,
+    Added,
     Answer,
     Answered,
     Applied,
@@ -23,6 +24,7 @@ from onward.core.model import (
     Change,
     Claim,
     Entry,
+    Lot,
     Order,
     Owner,
     QueueCounts,
@@ -113,7 +115,15 @@ class MemoryStore:
             return claims.claim(self._shelf, order, self.now())
         if isinstance(order, Arrival):
             return arrivals.arrive(self._shelf, order, self.now())
+        if isinstance(order, Lot):
+            return self._add(order)
         return self._apply(order)
+
+    def _add(self, lot: Lot) -> Added | Refused:
+        if self._moved_to is not None:
+            return guards.moved()
+        answers = [self._apply(lot.change(at)) for at in range(len(lot.ids))]
+        return Added([0 if isinstance(answer, Refused) else answer.run_no for answer in answers])
 
     def _apply(self, change: Change) -> Applied | Refused:
         rows, guard = self._new(change) if change.create else self._stored(change)

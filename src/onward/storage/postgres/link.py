@@ -132,9 +132,8 @@ class Link:
 
         Only on a direct connection, outside of transactions.
         """
-        query = Query(self._sql[name].encode(), values, formats, name.encode())
         try:
-            [result] = self._wire.exchange((query,), self.call_s)
+            result = self._wire.one(name.encode(), self._sql[name], values, formats, self.call_s)
             if (error := error_of(result)) is not None:
                 raise error
             return result.command_tuples or 0

@@ -282,11 +282,46 @@ SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, f
 FROM onward.run WHERE no < $1 ORDER BY no DESC LIMIT $2
 
 -- name: runs_in_state
--- One state at a time, so that the index gives the order and a million done runs cost nothing.
+-- One state at a time, so that the index gives the order and a million done runs cost nothing. But for the queued ones
+-- that are pending or running: they are found by the next two.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
     request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
-FROM onward.run WHERE state = $3 AND no < $1 ORDER BY no DESC LIMIT $2
+FROM onward.run WHERE state = $3 AND (direct OR state NOT IN ('pending', 'running')) AND no < $1
+ORDER BY no DESC LIMIT $2
+
+-- name: runs_ready
+-- The newest ones of each queue, workflow and priority, to each of which it is a step into the index.
+WITH RECURSIVE first AS (
+    (SELECT queue, name, priority FROM onward.run
+    WHERE NOT direct AND state = 'pending' ORDER BY queue, name, priority DESC LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM first CROSS JOIN LATERAL (
+        (SELECT run.queue, run.name, run.priority FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND run.queue = first.queue AND run.name = first.name
+            AND run.priority < first.priority
+        ORDER BY run.priority DESC LIMIT 1)
+        UNION ALL
+        (SELECT run.queue, run.name, run.priority FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND (run.queue, run.name) > (first.queue, first.name)
+        ORDER BY run.queue, run.name, run.priority DESC LIMIT 1)
+        LIMIT 1) AS next
+)
+SELECT found.* FROM first CROSS JOIN LATERAL (
+        SELECT id, kind, run.name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until,
+            wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+            updated_at, run.queue, run.priority, lane, single, tags, parent, attempt, no
+        FROM onward.run
+        WHERE NOT direct AND state = 'pending' AND run.queue = first.queue AND run.name = first.name
+            AND run.priority = first.priority AND no < $1
+        ORDER BY no DESC LIMIT $2) AS found
+ORDER BY found.no DESC LIMIT $2
+
+-- name: runs_busy
+SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
+FROM onward.run WHERE NOT direct AND state = 'running' AND no < $1 ORDER BY no DESC LIMIT $2
 
 -- name: runs_named
 -- $4: states, or null for all.
@@ -670,6 +705,18 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
     $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[],
     $21::double precision[], $22::double precision[], $23::text[], $24::bigint[], $25::text[], $26::text[],
     $27::text[], $28::text[], $29::bigint[], $30::bigint[], $31::text[])
+ON CONFLICT DO NOTHING RETURNING no
+
+-- name: add_lot
+-- The same for runs that differ in little.
+INSERT INTO onward.run (no, id, args, lane, single, identity, long_identity, kind, name, direct, state, fence, owner,
+    lease_until, wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+    updated_at, queue, priority, tags, parent, attempt)
+SELECT given.*, $8::text, $9::text, $10::boolean, $11::text, $12::bigint, $13::text, $14::double precision,
+    $15::double precision, $16::text, $17::bigint, $18::bigint, $19::text, $20::text, $21::text, $22::bigint,
+    $23::bigint, $24::bigint, $25::double precision, $26::double precision, $27::text, $28::bigint, $29::text, $30::text,
+    $31::bigint
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS given
 ON CONFLICT DO NOTHING RETURNING no
 
 -- name: arrival

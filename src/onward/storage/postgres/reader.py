@@ -31,6 +31,8 @@ from onward.storage.postgres.rows import a_run, schedule_of
 _FEW: Final = 20_000
 _LAST: Final = "\U0010ffff"  # greater than any character a key can go on with
 _ENDLESS: Final = 2**62
+# Where the queued runs of a state are found that are in no index of states.
+_QUEUED: Final[dict[RunState, str]] = {"pending": "runs_ready", "running": "runs_busy"}
 # Connections for reading; more threads than that take turns.
 _MOST: Final = 4
 # Priorities of a queue's workflows that are looked at for the oldest run; more of them are a mistake.
@@ -143,7 +145,10 @@ class Reader:
                 return []
             rows = self._rows("runs_named", *page, name, texts(list(states)) if states else None)
         elif states:
-            each = self._all(*(("runs_in_state", (*page, state)) for state in dict.fromkeys(states)))
+            steps: list[Step] = [("runs_in_state", (*page, state)) for state in dict.fromkeys(states)]
+            # Queued ones, which `runs_in_state` leaves out.
+            steps += [(ask, page) for state, ask in _QUEUED.items() if state in states]
+            each = self._all(*steps)
             rows = list(heapq.merge(*each, key=lambda row: -row[-1]))[:most]
         else:
             rows = self._rows("runs", *page)

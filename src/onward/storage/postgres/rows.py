@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from onward.core.model import Begun, Entry, Run
+from onward.core.model import Begun, Entry, Lot, Run
 from onward.core.schedules import Schedule
 from onward.storage.postgres.arrays import Packed, blobs, bools, floats, ints, texts
 from onward.storage.postgres.link import Row
@@ -67,6 +67,15 @@ def new_run(run: Run, no: int) -> Row:
         run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq, run.result, run.error, run.command,
         run.total, run.done, run.counted_seq, run.created_at, run.updated_at, run.queue, run.priority, run.lane,
         run.single, run.tags, run.parent, run.attempt, no, long(run.identity),
+    )  # fmt: skip
+
+
+def lot(lot: Lot, numbers: Sequence[int]) -> tuple[object, ...]:
+    """The values of `add_lot`."""
+    identities = [lot.prefix + own for own in lot.ids]
+    return (
+        ints(numbers), texts(lot.ids), texts(lot.args), texts(lot.lanes), texts(lot.singles),
+        texts(list(map(short, identities))), texts(list(map(long, identities))), *lot.shared,
     )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ import psycopg
 
 from onward.core.model import (
     ENDED,
+    Added,
     Answered,
     Applied,
     Arrival,
     Begun,
     Change,
     Claim,
+    Lot,
     Order,
     Refused,
     Run,
@@ -87,7 +89,9 @@ class Transaction:
         """Begin, and read and lock what the orders need; the rows of `further` statements, which see it locked."""
         changes = [order for order in orders if type(order) is Change]
         numbers = ints(sorted(_numbers(changes)))
-        new = sum(change.create for change in changes)
+        new = sum(change.create for change in changes) + sum(
+            len(order.ids) for order in orders if type(order) is Lot
+        )
         steps: list[Step] = [("begin", ()), _guards(changes, numbers), ("last_seqs", (numbers,))]
         adds = new or any(type(order) is Arrival for order in orders)
         if adds:
@@ -121,6 +125,8 @@ class Transaction:
             return self.apply(order)
         if type(order) is Claim:
             return self._claim(order)
+        if type(order) is Lot:
+            return self._add(order)
         assert type(order) is Arrival
         return self._arrive(order, following or [order])
 
@@ -195,6 +201,26 @@ class Transaction:
             self.left[no] = guards.written(run, seq)
             answers.append(Applied(no, seq, run.request))
         return answers
+
+    def _add(self, lot: Lot) -> Added | Refused:
+        """Add the runs of a lot, each with its mark."""
+        if self.moved:
+            return guards.moved()
+        numbers = self.numbers[: len(lot.ids)]
+        del self.numbers[: len(lot.ids)]
+        before = self.steps()
+        found = self._link.all(*before, ("add_lot", rows.lot(lot, numbers)))
+        self.written()
+        added = {no for (no,) in found[-1]}
+        head, tail = lot.mark[:5], lot.mark[7:11]
+        for no, own, args, crc in zip(numbers, lot.ids, lot.args, lot.checksums, strict=True):
+            if no in added:
+                self._entries.append((no, 0, *head, args, crc, *tail, None))
+                self.created[own] = no
+        if added:
+            self._know_queue(lot.like)
+            self.left.update(dict.fromkeys(added, guards.written(lot.like, 0)))
+        return Added([no if no in added else 0 for no in numbers])
 
     def _refused_beside(self, change: Change) -> Refused | None:
         """Why one of the changes beside may not be written; then none of them is."""
@@ -405,7 +431,7 @@ def refusal_of(problem: psycopg.Error, transaction: Transaction, order: Order) -
     """What the database's refusal of a change means; None if it means something else."""
     if is_unwritable(problem):
         return guards.unwritable(problem)
-    if code(problem) != UNIQUE or type(order) is Claim:
+    if code(problem) != UNIQUE or type(order) in (Claim, Lot):
         return None
     if type(order) is Arrival:
         return guards.exists(order.run)

@@ -19,6 +19,7 @@ from onward.storage.postgres.arrays import Packed
 
 _BINARY, _TEXT = pq.Format.BINARY, pq.Format.TEXT
 _GOOD: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+_OK: Final = pq.ConnStatus.OK
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _SKIPPED: Final = pq.ExecStatus.PIPELINE_ABORTED
 _READING: Final = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -58,6 +59,30 @@ class Wire:
             self._flush(until)
             return self._results(until)
         return self._pipelined(queries, until)
+
+    def one(
+        self,
+        name: bytes,
+        sql: str,
+        values: Sequence[bytes | None],
+        formats: Sequence[pq.Format],
+        within_s: float,
+    ) -> pq.abc.PGresult:
+        """As `exchange`, for one statement under its name."""
+        if name not in self._prepared:
+            return self.exchange((Query(sql.encode(), values, formats, name),), within_s)[0]
+        until = time.monotonic() + within_s
+        pg = self._pg
+        pg.send_query_prepared(name, values, formats, _BINARY)
+        if pg.flush():
+            self._flush(until)
+        while pg.is_busy():
+            self._wait(until)
+            pg.consume_input()
+        result = pg.get_result()
+        if result is None or pg.get_result() is not None or pg.status != _OK:
+            raise OperationalError(pg.get_error_message())
+        return result
 
     def script(self, text: bytes, within_s: float) -> None:
         """Statements without values and answers."""

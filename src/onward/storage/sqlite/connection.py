@@ -48,10 +48,9 @@ def refuse_affected_sqlite(version: str, *, forced: bool) -> None:
 
 def connect(path: Path, *, durability: Durability = "machine", reads_only: bool = False) -> apsw.Connection:
     """A connection that waits for foreign locks, checkpoints nothing by itself and trusts nothing in the file."""
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-    if reads_only:
-        # Its threads take turns by a lock of their own; SQLite's, asked for each column, is a fifth of reading a row.
-        flags |= apsw.SQLITE_OPEN_NOMUTEX
+    # NOMUTEX: the threads that use a connection take turns by a lock of the store's. SQLite's own, asked for each value
+    # that is bound and each column, is a fifth of reading a row.
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_NOMUTEX
     # It must be no link itself. Its directories may be: /tmp is one on macOS.
     real = path.parent.resolve() / path.name
     connection = apsw.Connection(str(real), flags=flags)

@@ -40,8 +40,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- name: add_alone
 -- A whole commit in one statement, for a change that is a single entry: guard and number included. Nothing is inserted
 -- where the fence is another or a request waits to be answered; the primary key refuses a number that is taken.
-INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM run WHERE no = ?1 AND fence = ?14 AND request IS NULL
+-- ?3: the fence. Without the names of the columns, which are those of `add_entry`: the text is hashed for every entry.
+INSERT INTO entry SELECT ?1,?2,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14 FROM run WHERE no=?1 AND fence=?3 AND request IS NULL
 
 -- name: set_begun
 INSERT OR REPLACE INTO begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at)
@@ -145,11 +145,28 @@ SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until,
 FROM run WHERE no < ?1 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_in_state
--- One state at a time, so that the index gives the order and a million done runs cost nothing.
+-- One state at a time, so that the index gives the order and a million done runs cost nothing. But for the queued ones
+-- that are pending or running: they are found by the next two.
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
-FROM run WHERE state = ?3 AND no < ?1 ORDER BY no DESC LIMIT ?2
+FROM run INDEXED BY run_listed
+WHERE state = ?3 AND (direct = 1 OR state NOT IN ('pending', 'running')) AND no < ?1 ORDER BY no DESC LIMIT ?2
+
+-- name: runs_ready
+-- Of one queue, workflow and priority, so that the index gives the order here too.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run INDEXED BY run_ready
+WHERE direct = 0 AND state = 'pending' AND queue = ?3 AND name = ?4 AND priority = ?5 AND no < ?1
+ORDER BY no DESC LIMIT ?2
+
+-- name: runs_busy
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
+FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND no < ?1 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_named
 -- ?4: states as a JSON array, or null for all.
@@ -430,6 +447,20 @@ INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, le
     single, tags, parent, attempt, no)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
+
+-- name: add_lot
+-- The same for runs that differ in little: what they share is bound once a statement, not once a run.
+INSERT INTO run (no, id, args, lane, single, identity, kind, name, direct, state, fence, owner, lease_until, wake_at,
+    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, tags, parent, attempt)
+SELECT column1, column2, column3, column4, column5, ?1 || column2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
+FROM (VALUES (?, ?, ?, ?, ?)) WHERE true
+ON CONFLICT DO NOTHING
+
+-- name: add_marks
+INSERT INTO entry (run, seq, value, checksum, key, kind, state, name, fingerprint, attempt, fence, begun_at, ended_at)
+SELECT column1, 0, column2, column3, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM (VALUES (?, ?, ?))
 
 -- name: added_runs
 SELECT no FROM run WHERE no > ?

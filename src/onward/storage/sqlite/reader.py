@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
 from onward.storage.calendar import schedule_of
 from onward.storage.sqlite.connection import connect, opening
-from onward.storage.sqlite.failures import FAILURES, journal_error
+from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
@@ -30,6 +32,7 @@ _ENDLESS: Final = 2**62
 _PRIORITIES: Final = 1_000
 
 Row = tuple[Any, ...]
+Ask = Callable[..., list[Any]]
 
 
 class Reader:
@@ -58,8 +61,27 @@ class Reader:
             try:
                 return self._connection.execute(self._sql[name], values).fetchall()
             except FAILURES as problem:
-                known = journal_error(problem, str(self._path), system_errno=self._connection.system_errno)
-                raise (problem if known is None else known) from problem
+                raise self._failure(problem) from problem
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Ask]:
+        """What is asked within it is answered from one state of the journal."""
+        self._refuse_if_closed()
+        with self._reading:
+            self._refuse_if_closed()
+            try:
+                try:
+                    self._connection.execute(self._sql["snapshot"])
+                    yield lambda name, *values: self._connection.execute(self._sql[name], values).fetchall()
+                finally:
+                    if self._connection.in_transaction:  # left open, it would show this state for ever
+                        self._connection.execute(self._sql["commit"])
+            except FAILURES as problem:
+                raise self._failure(problem) from problem
+
+    def _failure(self, problem: Failure) -> BaseException:
+        known = journal_error(problem, str(self._path), system_errno=self._connection.system_errno)
+        return problem if known is None else known
 
     # -- runs ---------------------------------------------------------------------------------------
 
@@ -86,12 +108,22 @@ class Reader:
         if name is not None:
             rows = self._rows("runs_named", *page, name, json.dumps(list(states)) if states else None)
         elif states:
-            each = (self._rows("runs_in_state", *page, state) for state in dict.fromkeys(states))
-            rows = list(heapq.merge(*each, key=lambda row: -row[-1]))
+            rows = list(heapq.merge(*self._in_states(states, page), key=lambda row: -row[-1]))
             rows = rows[:limit] if limit >= 0 else rows
         else:
             rows = self._rows("runs", *page)
         return [run_of(row) for row in rows]
+
+    def _in_states(self, states: Sequence[RunState], page: Row) -> list[list[Row]]:
+        """Lists of runs, newest first, that hold all that are in one of these states."""
+        # From one state, or a run that is claimed meanwhile would be in none of them, or in two.
+        with self._snapshot() as ask:
+            found = [ask("runs_in_state", *page, state) for state in dict.fromkeys(states)]
+            if "running" in states:
+                found.append(ask("runs_busy", *page))
+            if "pending" in states:
+                found += [ask("runs_ready", *page, *one) for one in _ready_kinds(ask)]
+        return found
 
     # -- entries --------------------------------------------------------------------------------------
 
@@ -164,12 +196,7 @@ class Reader:
         oldest: list[float] = []
         at: Any = (queue, "")
         while (rows := self._rows("ready_kind", *at)) and (at := rows[0])[0] == queue:
-            priority = _ENDLESS
-            for _ in range(_PRIORITIES):
-                following = self._rows("ready_priority", *at, priority)
-                if not following:
-                    break
-                priority = following[0][0]
+            for priority in islice(_priorities(self._rows, *at), _PRIORITIES):
                 oldest += [row[0] for row in self._rows("oldest_ready", *at, priority) if row[0] is not None]
         return min(oldest, default=None)
 
@@ -240,6 +267,24 @@ class Reader:
             yield from checks.of_entry(*(_text(value) for value in row))
         for run_id, state, owner, lease_until in connection.execute(self._sql["odd_leases"]):
             yield checks.odd_lease(run_id, state, owner, lease_until)
+
+
+def _ready_kinds(ask: Ask) -> Iterator[tuple[str, str, int]]:
+    """The queues, workflows and priorities of which runs are pending: a step into the index for each."""
+    at: Any = ("", "")
+    rows = ask("ready_kind", *at)
+    while rows:
+        at = rows[0]
+        for priority in _priorities(ask, *at):
+            yield (*at, priority)
+        rows = ask("ready_kind", *at)
+
+
+def _priorities(ask: Ask, queue: str, name: str) -> Iterator[int]:
+    priority = _ENDLESS
+    while following := ask("ready_priority", queue, name, priority):
+        priority = following[0][0]
+        yield priority
 
 
 def _entries(rows: list[Row]) -> list[Entry]:

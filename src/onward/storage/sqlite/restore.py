@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ import apsw
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalFull, JournalUnusable
 from onward.core.texts import plain
+from onward.storage import parts
 from onward.storage.migrate import VERSION
 from onward.storage.sqlite import files
 from onward.storage.sqlite.failures import FAILURES, journal_error
@@ -39,11 +40,10 @@ def restore(copy: Path, journal: Path) -> Path | None:
     copy, journal = Path(os.path.abspath(copy)), Path(os.path.abspath(journal))
     _refuse_copy(copy, journal)
     created = files.prepare(journal, force_network=False)
-    part = journal.with_name(f".onward-{os.urandom(8).hex()}.part")
     turn = Turn(journal)
     try:
         turn.take(limits.BUSY_S)
-        with _speaking(copy, journal):
+        with _speaking(copy, journal), parts.part(journal.parent) as part:
             _bring(copy, part)
             kept = None if created else _set_aside(journal)
             settle(part, journal)
@@ -57,9 +57,6 @@ def restore(copy: Path, journal: Path) -> Path | None:
     finally:
         turn.release()
         turn.close()
-        for end in ("", *_SIDES, "-journal"):
-            with suppress(OSError):
-                files.side(part, end).unlink()
 
 
 def _refuse_copy(copy: Path, journal: Path) -> None:
@@ -88,7 +85,6 @@ def _speaking(copy: Path, journal: Path) -> Iterator[None]:
 
 def _bring(copy: Path, part: Path) -> None:
     """A checked copy of the copy, beside the journal, as one file."""
-    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     shutil.copyfile(copy, part)
     if files.side(copy, "-wal").exists():  # what was copied was a journal in use
         shutil.copyfile(files.side(copy, "-wal"), files.side(part, "-wal"))

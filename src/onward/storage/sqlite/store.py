@@ -25,7 +25,7 @@ from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.migrate import is_beyond_us, migrate
 from onward.storage.queries import load
-from onward.storage.sqlite import doorbell, files, forks
+from onward.storage.sqlite import doorbell, files, forks, locks
 from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
@@ -122,15 +122,53 @@ class SqliteStore(Upkeep):
         with self._writing:
             try:
                 self._turn.take(limits.BUSY_S)
-                if self._unusable is not None or time.monotonic() >= self._look_at:
+                straight = self._straight
+                if (
+                    self._unusable is not None
+                    or straight.doubt is not None
+                    or time.monotonic() >= self._look_at
+                ):
                     self._look()
-                return self._straight.commit(changes) or self._commit(changes)
+                answers = straight.commit(changes)
+                return self._commit(changes) if answers is None else answers
             except Doubt as doubt:
                 return self._resolved(doubt.written, doubt.problem)
             except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
-                self._end()
+                if self._writer.in_transaction:
+                    self._end()
+                else:
+                    self._turn.release()
+
+    def commit_alone(self, change: Order) -> list[Answered] | None:
+        """As `commit`, if the change is a single entry and nothing is in the way; None if nothing was tried.
+
+        Without a mask: wherever a KeyboardInterrupt strikes, the entry is in the journal or not, and nothing stays
+        locked. The interpreter looks for signals after calls and where a function begins: so the lock is given back by
+        a plain call of C, and in its `finally` nothing stands before it.
+        """
+        with self._writing:
+            turn, straight = self._turn, self._straight
+            if (
+                self._unusable is not None
+                or straight.doubt is not None
+                or time.monotonic() >= self._look_at
+                or turn.awaited[0]
+            ):
+                return None
+            try:
+                locks.flock(turn.lock, locks.TRY)
+                return straight.commit_alone(change)
+            except BlockingIOError:
+                return None
+            except Doubt as doubt:
+                with Masked():
+                    return self._resolved(doubt.written, doubt.problem)
+            except apsw.BusyError as problem:
+                raise self._failed(problem) from problem
+            finally:
+                locks.flock(turn.lock, locks.FREE)
 
     def _commit(self, changes: Sequence[Order]) -> list[Answered]:
         writer = self._writer
@@ -157,6 +195,7 @@ class SqliteStore(Upkeep):
 
     def _resolved(self, written: Written, problem: apsw.Error) -> list[Answered]:
         """The answers to a commit that went straight and of which SQLite said that it failed."""
+        self._straight.doubt = None  # either way it is found out now
         try:
             if self._happened(written, problem):
                 return written.answers
@@ -259,6 +298,12 @@ class SqliteStore(Upkeep):
 
     def _look(self) -> None:
         """See whether the journal's files are still the same, and for us; JournalBroken if they are not."""
+        if self._straight.doubt is not None and self._unusable is None:
+            self._unusable = JournalBroken(
+                f"what became of a commit to the journal {self.place} that failed ({self._straight.doubt}) was not "
+                f"found out, because that was interrupted; nothing more is recorded by this process. Look at the disk, "
+                f"then start the program again."
+            )
         self._refuse_if_unusable()
         self._look_at = time.monotonic() + _LOOK_S
         if self._files() != self._identity:

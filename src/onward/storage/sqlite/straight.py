@@ -18,7 +18,7 @@ from onward.storage.guards import Guard
 from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Row, Transaction, insert, wake_waiters
 
 # What follows the entries, and the units, of a change that is nothing else.
-_NO_UNITS: Final = Change(0, 0)[3:]
+_NO_UNITS: Final = list(Change(0, 0)[3:])
 _NO_ROW: Final = list(Change(0, 0)[5:])
 _UNKNOWN: Final = (-1, -1)  # no fence is negative
 
@@ -43,6 +43,9 @@ class Straight:
         self._connection, self._now = connection, now
         self._changes, self._total = connection.changes, connection.total_changes
         self._sql, self._add = sql, sql["add_alone"]
+        self.doubt: apsw.Error | None = (
+            None  # until somebody has found out what became of the commit that raised it
+        )
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
 
     def learn(self, left: Mapping[int, Guard]) -> None:
@@ -55,27 +58,31 @@ class Straight:
 
     def commit(self, changes: Sequence[Order]) -> list[Answered] | None:
         """The answers, once they are durable; None if nothing was written, because one of them cannot go straight."""
-        if len(changes) != 1:
-            return self._commit_all(changes)
-        order = changes[0]
+        if len(changes) == 1:
+            order = changes[0]
+            if type(order) is not Change:
+                return None
+            if len(order.entries) == 1 and [*order[3:]] == _NO_UNITS:
+                return self.commit_alone(order)
+        return self._commit_all(changes)
+
+    def commit_alone(self, order: Order) -> list[Answered] | None:
+        """As `commit`, for what may be a change of a single entry: a whole commit in one statement; None if not."""
         if type(order) is not Change:
             return None
-        entries = order[2]
-        if len(entries) != 1 or order[3:] != _NO_UNITS:
-            return self._commit_all(changes)
-        no, fence = order[0], order[1]
+        no, fence, entries, *rest = order
         known, seq = self._last.get(no, _UNKNOWN)
-        if known != fence:
+        if known != fence or rest != _NO_UNITS or len(entries) != 1:
             return None
         seq += 1
         try:
-            # A whole commit in one statement.
-            self._execute(self._add, (no, seq, *entries[0][:11], fence))
+            self._execute(self._add, (no, seq, fence) + entries[0][:11])  # noqa: RUF005  (takes half as long)
         except apsw.BusyError:
             raise  # nothing was begun
         except UNWRITABLE:
             return None
         except apsw.Error as problem:
+            self.doubt = problem  # before any call, which could be interrupted
             raise Doubt(Written([applied(no, seq)], (no, fence, seq - 1, seq)), problem) from problem
         if self._changes() != 1:
             return None
@@ -170,7 +177,7 @@ class Plan:
             return False
         for entry in entries:
             seq += 1
-            self.rows.append((no, seq, *entry[:11], fence))
+            self.rows.append((no, seq, fence) + entry[:11])  # noqa: RUF005
         self.left[no] = fence, seq
         self.answers.append(applied(no, seq))
         for key in ended:

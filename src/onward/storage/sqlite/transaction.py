@@ -15,12 +15,14 @@ import apsw
 
 from onward.core.model import (
     ENDED,
+    Added,
     Answered,
     Applied,
     Arrival,
     Begun,
     Change,
     Claim,
+    Lot,
     Order,
     Refused,
     Run,
@@ -37,11 +39,12 @@ UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigEr
 Row = tuple[Any, ...]
 # Rows that one statement inserts where there are so many; more bring nothing.
 _WIDE: Final = 50
+_WIDENED: Final = ("add_runs", "add_entry", "end_alone", "add_lot", "add_marks")
 
 
 def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
     """The statements, and those that write many rows at once."""
-    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in ("add_runs", "add_entry", "end_alone")}
+    wide = {f"{name} wide": widened(sql[name], _WIDE) for name in _WIDENED}
     return {**sql, **wide}
 
 
@@ -94,6 +97,8 @@ class Transaction:
         if type(order) is Change:
             return self.apply(order)
         self._write_rows()  # it sees what stands before it
+        if type(order) is Lot:
+            return self._add(order)
         shelf = Shelf(self._connection, self._sql, self)
         if type(order) is Claim:
             return claims.claim(shelf, order, self._now())
@@ -199,8 +204,29 @@ class Transaction:
             self.left[no] = guards.written(run, len(change.entries) - 1)
         return answers
 
-    def _insert(self, statement: str, rows: Sequence[Row]) -> None:
-        insert(self._connection, self._sql, statement, rows)
+    def _add(self, lot: Lot) -> Added | Refused:
+        """Add the runs of a lot, each with its mark."""
+        if self._is_moved:
+            return guards.moved()
+        last: int = next(self._execute(self._sql["last_number"]))[0]
+        numbers: list[int] = list(range(last + 1, last + 1 + len(lot.ids)))
+        before = self._connection.total_changes()
+        own = zip(numbers, lot.ids, lot.args, lot.lanes, lot.singles, strict=True)
+        self._insert("add_lot", list(own), shared=(lot.prefix, *lot.shared))
+        marks: list[Row] = list(zip(numbers, lot.args, lot.checksums, strict=True))
+        if self._connection.total_changes() - before != len(numbers):
+            added = {no for (no,) in self._execute(self._sql["added_runs"], (last,))}
+            numbers = [no if no in added else 0 for no in numbers]
+            marks = [mark for mark in marks if mark[0] in added]
+        # At once, as in `_created`.
+        self._insert("add_marks", marks, shared=(*lot.mark[:5], *lot.mark[7:11]))
+        if marks:  # one of them tells whether all of it was committed
+            self._know_queue(lot.like.queue)
+            self.left[marks[-1][0]] = guards.written(lot.like, 0)
+        return Added(numbers)
+
+    def _insert(self, statement: str, rows: Sequence[Row], *, shared: Row = ()) -> None:
+        insert(self._connection, self._sql, statement, rows, shared=shared)
 
     @property
     def _is_moved(self) -> bool:
@@ -287,15 +313,22 @@ class Transaction:
         self._begun.clear()
 
 
-def insert(connection: apsw.Connection, sql: Mapping[str, str], statement: str, rows: Sequence[Row]) -> None:
-    """Write rows, many by each statement as far as they go."""
+def insert(
+    connection: apsw.Connection,
+    sql: Mapping[str, str],
+    statement: str,
+    rows: Sequence[Row],
+    *,
+    shared: Row = (),
+) -> None:
+    """Write rows, many by each statement as far as they go; the values that they share come before their own."""
     whole = len(rows) - len(rows) % _WIDE
     if whole:
         wide = sql[statement + " wide"]
         connection.executemany(
-            wide, (tuple(chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
+            wide, ((*shared, *chain.from_iterable(rows[at : at + _WIDE])) for at in range(0, whole, _WIDE))
         )
-    connection.executemany(sql[statement], rows[whole:])
+    connection.executemany(sql[statement], [(*shared, *row) for row in rows[whole:]])
 
 
 def wake_waiters(

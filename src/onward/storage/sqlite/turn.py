@@ -32,22 +32,22 @@ class Turn:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._gate = files.open_private(files.side(path, "-gate"))
-        self._turn = files.open_private(files.side(path, "-turn"))
-        self._awaited = _first_byte(self._gate)
+        self.lock = files.open_private(files.side(path, "-turn"))
+        self.awaited = _first_byte(self._gate)
 
     def take(self, within_s: float) -> None:
         """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
-        if self._awaited[0]:  # by another process; or by one that died waiting, which the gate then tells
+        if self.awaited[0]:  # by another process; or by one that died waiting, which the gate then tells
             self._wait(within_s)
             return
         try:
-            locks.flock(self._turn, locks.TRY)
+            locks.flock(self.lock, locks.TRY)
         except BlockingIOError:
             self._wait(within_s)
 
     def release(self) -> None:
         """Give the turn back; harmless without having it."""
-        locks.flock(self._turn, locks.FREE)
+        locks.flock(self.lock, locks.FREE)
 
     def _wait(self, within_s: float) -> None:
         end = time.monotonic() + within_s
@@ -55,7 +55,7 @@ class Turn:
             _lock(self._gate, end)
             self._say(b"\1")
             try:
-                _lock(self._turn, end)
+                _lock(self.lock, end)
             finally:
                 self._say(b"\0")
         except BlockingIOError:
@@ -77,7 +77,7 @@ class Turn:
 
     def _holder(self) -> str:
         """Who has the turn, as far as this system tells."""
-        inode = os.fstat(self._turn).st_ino
+        inode = os.fstat(self.lock).st_ino
         try:
             with open("/proc/locks", encoding="ascii") as taken:
                 for line in taken:
@@ -90,8 +90,8 @@ class Turn:
 
     def close(self) -> None:
         """Close the locks; in a forked child the parent keeps its own."""
-        self._awaited.close()
-        for lock in (self._gate, self._turn):
+        self.awaited.close()
+        for lock in (self._gate, self.lock):
             os.close(lock)
 
 

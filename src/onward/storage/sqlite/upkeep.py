@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ import apsw
 from onward.core.errors import JournalBroken, JournalError, JournalFull, JournalUnusable
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
 from onward.core.texts import plain
-from onward.storage import guards, host
+from onward.storage import guards, host, parts
 from onward.storage.migrate import APPLICATION_ID
 from onward.storage.sqlite import files
 from onward.storage.sqlite.connection import connect, opening
@@ -118,25 +118,18 @@ class Upkeep(Reader):
     def backup(self, target: Path) -> None:
         self._refuse_if_closed()
         target = Path(os.path.abspath(target))
-        part = target.parent / f".onward-{os.urandom(8).hex()}.part"
         try:
             _refuse_target(target, self._path)
-            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with _copying(target):
-                self._copy(part)
-                _verify(part, target)
-            settle(part, target)
+            with parts.part(target.parent) as part:
+                with _copying(target):
+                    self._copy(part)
+                    _verify(part, target)
+                settle(part, target)
         except OSError as problem:
-            raise files.unusable(target, problem) from problem
-        finally:
-            for left in (
-                part,
-                files.side(part, "-wal"),
-                files.side(part, "-shm"),
-                files.side(part, "-journal"),
-            ):
-                with suppress(OSError):  # not there, as a rule, or in a folder that is none
-                    left.unlink()
+            raise JournalUnusable(
+                f"the copy {plain(str(target), 1_000)} cannot be written: {problem.strerror or problem}; the journal "
+                f"is as it was. Name another file."
+            ) from problem
 
     def _copy(self, part: Path) -> None:
         """Copy a snapshot: a reader's transaction, which keeps no writer waiting and sees none of them."""
