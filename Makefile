@@ -12,7 +12,8 @@ PYTHON ?= $(firstword $(foreach p,/usr/bin/python3.11 python3.11 python3 python3
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt
 # Only the full set of tests needs Ray, which is large.
 RAY := $(VENV)/.ray
-WORKERS ?= 2
+# One more than there are cores: many tests wait for a lease, a timer or the disk.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-cluster test test-full check bench pins format docs

@@ -34,7 +34,7 @@ def kind_dict() -> None:
 
 
 def kind_pairs() -> None:
-    _go_through({"linate": [1, 2], "malpensa": None}.items(), name="pairs")
+    _go_through({"linate": [1, 2], "malpensa": None, "orio": 3}.items(), name="pairs")
 
 
 def kind_generator() -> None:
@@ -118,7 +118,7 @@ def kind_polars() -> None:
 
 
 def kind_repeats() -> None:
-    _go_through([3, 1, 3, 1, 1], name="repeats", duplicates="skip")
+    _go_through([3, 1, 3, 1, 2, 1], name="repeats", duplicates="skip")
 
 
 def several_loops() -> None:

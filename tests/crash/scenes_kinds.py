@@ -6,7 +6,7 @@ from crash.scenes import Scene
 
 SCENES = (
     Scene("kind_dict", None, {"item": 3}, begins=True, alike=True),
-    Scene("kind_pairs", None, {"item": 2}, begins=True, alike=True),
+    Scene("kind_pairs", None, {"item": 3}, begins=True, alike=True),
     Scene("kind_generator", None, {"item": 4}, begins=True, alike=True),
     Scene("kind_async_generator", None, {"item": 3}, begins=True, silent=True, alike=True),
     Scene("kind_lines", None, {"item": 4}, begins=True, alike=True),
@@ -15,6 +15,6 @@ SCENES = (
     Scene("kind_sqlalchemy", None, {"item": 3}, begins=True, alike=True),
     Scene("kind_pandas", None, {"item": 3}, begins=True, alike=True),
     Scene("kind_polars", None, {"item": 3}, begins=True, alike=True),
-    Scene("kind_repeats", None, {"item": 2}, begins=True, alike=True),
+    Scene("kind_repeats", None, {"item": 3}, begins=True, alike=True),
     Scene("several_loops", None, {"item": 3}, begins=True, alike=True),
 )
