@@ -1,5 +1,6 @@
 """Several processes on one SQLite journal: fairness, death, forks, and a log that stays short."""
 
+import subprocess
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -225,6 +226,12 @@ def _me(owner_id: str) -> Owner:
     return Owner(owner_id, socket.gethostname(), owners.boot() or "", os.getpid(), "pytest", 0.0)
 
 
+def test_a_process_whose_test_fails_is_ended_not_waited_for() -> None:
+    """One that never ended kept the whole run of tests waiting, long after it had been given up."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.run("import threading; threading.Event().wait()", within_s=0.1)
+
+
 # -- forks ------------------------------------------------------------------------------------------------
 
 _FORK = """
@@ -271,8 +278,8 @@ store = SqliteStore(sys.argv[1])
 run = opened(store)
 within, write = threading.Event(), straight.Straight._write
 
-def slow_write(self, plan):
-    written = write(self, plan)
+def slow_write(self, *plan):
+    written = write(self, *plan)
     within.set()
     time.sleep(0.5)
     return written
@@ -281,7 +288,7 @@ straight.Straight._write = slow_write
 entries = [entry(f"k{n}", value='"' + "x" * 3_000 + '"') for n in range(1_500)]
 writer = threading.Thread(target=recorded, args=(store, run, *entries))
 writer.start()
-within.wait()
+assert within.wait(20), "nothing was written, or not in this way"
 child = os.fork()
 if child == 0:
     store.abandon()
