@@ -409,6 +409,35 @@ def test_a_closed_journal_is_whole_without_its_log(tmp_path: Path) -> None:
     copied.close()
 
 
+def test_a_store_that_is_closed_while_it_is_tidied_has_one_thread_on_a_connection(tmp_path: Path) -> None:
+    """Opened without SQLite's own mutex, a connection that two threads use at once is undefined behaviour."""
+    store = SqliteStore(tmp_path / "journal.db")
+    keeper, within, go_on, at_once = store._keeper, threading.Event(), threading.Event(), []
+
+    class Slow:
+        """The connection that both make checkpoints on."""
+
+        def wal_checkpoint(self, *, mode: int) -> tuple[int, int]:
+            at_once.append(within.is_set() and not go_on.is_set())
+            within.set()
+            go_on.wait(20)
+            return keeper.wal_checkpoint(mode=mode)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(keeper, name)
+
+    store._keeper = Slow()
+    tidying, closing = threading.Thread(target=store.tidy), threading.Thread(target=store.close)
+    tidying.start()
+    assert within.wait(20)
+    closing.start()
+    closing.join(0.2)
+    go_on.set()
+    for thread in (tidying, closing):
+        thread.join(20)
+    assert at_once == [False, False]
+
+
 def test_a_closed_store_refuses_everything_with_a_sentence(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "journal.db")
     store.close()
