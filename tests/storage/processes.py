@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 import onward.storage
@@ -12,9 +13,20 @@ _SOURCE = str(Path(onward.storage.__file__).parents[2])
 _HERE = str(Path(__file__).parents[1])
 
 
-def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+class Process(subprocess.Popen[str]):
+    """A process that a `with` waits for, as any; but one whose test has failed is ended, not waited for."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, trace)
+
+
+def start(code: str, *arguments: object, **environment: str) -> Process:
     """A Python process that runs `code`; sys.argv[1:] are the arguments. Speak to it through its pipes."""
-    return subprocess.Popen(
+    return Process(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -23,10 +35,10 @@ def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen
     )
 
 
-def run(code: str, *arguments: object, **environment: str) -> str:
+def run(code: str, *arguments: object, within_s: float = 60, **environment: str) -> str:
     """What a process printed that ran `code` to its end without an error."""
     with start(code, *arguments, **environment) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=within_s)
     assert process.returncode == 0, output
     return output.strip()
 

@@ -1,5 +1,6 @@
 """Several processes on one SQLite journal: fairness, death, forks, and a log that stays short."""
 
+import subprocess
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -225,6 +226,12 @@ def _me(owner_id: str) -> Owner:
     return Owner(owner_id, socket.gethostname(), owners.boot() or "", os.getpid(), "pytest", 0.0)
 
 
+def test_a_process_whose_test_fails_is_ended_not_waited_for() -> None:
+    """One that never ended kept the whole run of tests waiting, long after it had been given up."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.run("import threading; threading.Event().wait()", within_s=0.1)
+
+
 # -- forks ------------------------------------------------------------------------------------------------
 
 _FORK = """
@@ -271,8 +278,8 @@ store = SqliteStore(sys.argv[1])
 run = opened(store)
 within, write = threading.Event(), straight.Straight._write
 
-def slow_write(self, plan):
-    written = write(self, plan)
+def slow_write(self, *plan):
+    written = write(self, *plan)
     within.set()
     time.sleep(0.5)
     return written
@@ -281,7 +288,7 @@ straight.Straight._write = slow_write
 entries = [entry(f"k{n}", value='"' + "x" * 3_000 + '"') for n in range(1_500)]
 writer = threading.Thread(target=recorded, args=(store, run, *entries))
 writer.start()
-within.wait()
+assert within.wait(20), "nothing was written, or not in this way"
 child = os.fork()
 if child == 0:
     store.abandon()
@@ -400,6 +407,35 @@ def test_a_closed_journal_is_whole_without_its_log(tmp_path: Path) -> None:
     copied = SqliteStore(copy)
     assert keys(copied, run) == ["a"]
     copied.close()
+
+
+def test_a_store_that_is_closed_while_it_is_tidied_has_one_thread_on_a_connection(tmp_path: Path) -> None:
+    """Opened without SQLite's own mutex, a connection that two threads use at once is undefined behaviour."""
+    store = SqliteStore(tmp_path / "journal.db")
+    keeper, within, go_on, at_once = store._keeper, threading.Event(), threading.Event(), []
+
+    class Slow:
+        """The connection that both make checkpoints on."""
+
+        def wal_checkpoint(self, *, mode: int) -> tuple[int, int]:
+            at_once.append(within.is_set() and not go_on.is_set())
+            within.set()
+            go_on.wait(20)
+            return keeper.wal_checkpoint(mode=mode)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(keeper, name)
+
+    store._keeper = Slow()
+    tidying, closing = threading.Thread(target=store.tidy), threading.Thread(target=store.close)
+    tidying.start()
+    assert within.wait(20)
+    closing.start()
+    closing.join(0.2)
+    go_on.set()
+    for thread in (tidying, closing):
+        thread.join(20)
+    assert at_once == [False, False]
 
 
 def test_a_closed_store_refuses_everything_with_a_sentence(tmp_path: Path) -> None:

@@ -436,7 +436,8 @@ class SqliteStore(Upkeep):
             return
         try:
             if self._unusable is None:
-                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE, _CLOSE_S)
+                with self._tidying:  # whose connection makes this checkpoint too
+                    self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE, _CLOSE_S)
         except (apsw.Error, JournalError):
             pass  # nothing is lost: the log is read by whoever opens the journal next
         with self._tidying, self._writing, self._reading:
