@@ -140,12 +140,14 @@ def fail_everywhere(
 
     Scenes without calls of their own acknowledge everything at their end: only there can they lose something. A share
     `reruns` of the disks is also examined by `onward doctor` and run to its end by `server`: a larger one of those
-    where a file of the program is not synced.
+    where a file of the program is not synced. They are that share whatever the seed, so that 1 / `reruns` different
+    disks are enough for one; only where the first is left to chance.
     """
     losses = Losses(f"{story.scene.name}", seed, len(story.ops))
     chance = random.Random(f"{seed}/{story.scene.name}")
     disk, seen = Disk(story.root, story.number), set()
     policies = list(policies)
+    due = chance.random()  # reruns
     for count, op in enumerate(story.ops, 1):
         disk.apply(op)
         if chance.random() >= share and count < len(story.ops):
@@ -158,7 +160,9 @@ def fail_everywhere(
                 continue
             seen.add(known)
             # Files that the journal is to complete are half written now: what becomes of them only a rerun shows.
-            again = chance.random() < (4 * reruns if disk.is_loose() else reruns)
+            due += min(1.0, 4 * reruns) if disk.is_loose() else reruns
+            again = due >= 1
+            due -= again
             found = _judge(story, image, disk, server if again else None, losses)
             if found:
                 losses.lost[f"change {count} ({op.letter} {op.path or op.number}), {policy}"] = found

@@ -52,6 +52,18 @@ def test_no_statement_of_a_running_program_scans_a_table(sqlite: SqliteStore, na
     assert scans == [], plan
 
 
+def test_a_column_that_a_newer_version_has_added_to_any_table_changes_no_statement(
+    sqlite: SqliteStore,
+) -> None:
+    """Of a program of this version, which goes on: whatever it asks is the same, and whatever it writes is taken."""
+    writer = sqlite._writer
+    known = {name: apsw.ext.query_info(writer, text).description for name, text in _SQL.items()}
+    tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    for (table,) in writer.execute(tables).fetchall():
+        writer.execute(f"ALTER TABLE {table} ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
+    assert {name: apsw.ext.query_info(writer, text).description for name, text in _SQL.items()} == known
+
+
 def test_the_number_of_the_last_entry_is_looked_up_not_searched(sqlite: SqliteStore) -> None:
     """SQLite answers max() by one step into the index for a few shapes of statement only; ours must be one of them."""
     for name in ("guard", "last_seq"):

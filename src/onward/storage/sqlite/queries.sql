@@ -40,8 +40,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- name: add_alone
 -- A whole commit in one statement, for a change that is a single entry: guard and number included. Nothing is inserted
 -- where the fence is another or a request waits to be answered; the primary key refuses a number that is taken.
--- ?3: the fence. Without the names of the columns, which are those of `add_entry`: the text is hashed for every entry.
-INSERT INTO entry SELECT ?1,?2,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14 FROM run WHERE no=?1 AND fence=?3 AND request IS NULL
+-- ?3: the fence. As short as can be, the text is hashed for every entry; but a newer layout may have more columns.
+INSERT INTO entry(run,seq,key,kind,state,name,fingerprint,value,checksum,attempt,fence,begun_at,ended_at)
+SELECT ?1,?2,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14 FROM run WHERE no=?1 AND fence=?3 AND request IS NULL
 
 -- name: set_begun
 INSERT OR REPLACE INTO begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at)
