@@ -26,7 +26,7 @@ setup: $(STAMP) ## make .venv with everything pinned; does nothing when it is fr
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(if $(PYTHON),,$(error onward needs Python 3.11 or newer and found none; name one with: make PYTHON=/path/to/python))
 	@echo "setting up $(VENV) with $(PYTHON)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
