@@ -80,7 +80,9 @@ class Wire:
             self._wait(until)
             pg.consume_input()
         result = pg.get_result()
-        while pg.is_busy():  # that nothing follows may come in a packet of its own: waited for here, it has an end
+        while (
+            pg.is_busy()
+        ):  # that nothing follows may come in a packet of its own: waited for here, it has an end
             self._wait(until)
             pg.consume_input()
         if result is None or pg.get_result() is not None or pg.status != _OK:
