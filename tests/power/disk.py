@@ -186,9 +186,12 @@ class Disk:
             _rename(names, op)
         folders = {path: number for path, number in names.items() if number in self._folders}
         files: dict[str, bytes] = {}
+        found: dict[int, bytes] = {}  # a file with two names has one content
         for path, number in names.items():
             if number in self._files and not path.endswith(_SHARED) and self._reached(path, folders):
-                files[self._short(path)] = self._files[number].after(policy, chance)
+                if number not in found:
+                    found[number] = self._files[number].after(policy, chance)
+                files[self._short(path)] = found[number]
         return Image(files, [self._short(path) for path in folders if self._reached(path, folders)])
 
     def _reached(self, path: str, folders: dict[str, int]) -> bool:

@@ -2,7 +2,7 @@
 //
 // A file is its inode, so that what a later rename or unlink does to names does not matter. One record is a letter, the
 // length of the path (2 bytes), a number (8), an offset or length (8), the length of the data (4), path, data.
-// Letters: c name created (number: inode), m directory made, w written (inode, offset, data), t cut or made longer
+// Letters: c name created (number: inode, which may have names already), m directory made, w written (inode, offset, data), t cut or made longer
 // (inode, length), s synced (inode), d directory synced, u unlinked, r renamed (data: the new name).
 // One lock is held around each call and its record, so the trace's order is the one in which things happened.
 #define _GNU_SOURCE
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -106,6 +107,32 @@ ssize_t write(int fd, const void *data, size_t size) {
   ON_FILE(ssize_t, real(fd, data, size),
           emit('w', 0, file.st_ino, lseek(fd, 0, SEEK_CUR) - result, data, (size_t)result));
 }
+// What was sent is read once more from where it came: the file that it went to may be open for writing only.
+static ssize_t sent(ssize_t (*real)(int, int, off_t *, size_t), int fd, int from, off_t *offset, size_t size) {
+  struct stat file;
+  if (!known(fd, &file)) return real(fd, from, offset, size);
+  pthread_mutex_lock(&lock);
+  ssize_t result = real(fd, from, offset, size);
+  int problem = errno;
+  if (result > 0) {
+    char *data = malloc((size_t)result);
+    off_t begun = (offset ? *offset : lseek(from, 0, SEEK_CUR)) - result;
+    if (!data || pread(from, data, (size_t)result, begun) != result) abort();
+    emit('w', 0, file.st_ino, lseek(fd, 0, SEEK_CUR) - result, data, (size_t)result);
+    free(data);
+  }
+  errno = problem;
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+ssize_t sendfile(int fd, int from, off_t *offset, size_t size) {
+  REAL(sendfile);
+  return sent(real, fd, from, offset, size);
+}
+ssize_t sendfile64(int fd, int from, off64_t *offset, size_t size) {
+  REAL(sendfile64);
+  return sent((ssize_t (*)(int, int, off_t *, size_t))real, fd, from, (off_t *)offset, size);
+}
 ssize_t writev(int fd, const struct iovec *parts, int n) {
   REAL(writev);
   struct stat file;
@@ -164,6 +191,14 @@ int rename(const char *given, const char *target) {
   const char *from = whole(given, buffer), *to = whole(target, other);
   ON_NAMES(below(from) || below(to), real(from, to), emit('r', from, 0, 0, to, strlen(to)));
 }
+// A second name of a file; one that is not recorded has no content in the trace.
+int link(const char *given, const char *target) {
+  REAL(link);
+  char buffer[4096], other[4096];
+  const char *from = whole(given, buffer), *to = whole(target, other);
+  if (below(to) && !below(from)) abort();
+  ON_NAMES(below(to), real(from, to), emit('c', to, inode(to), 0, 0, 0));
+}
 int mkdir(const char *given, mode_t mode) {
   REAL(mkdir);
   char buffer[4096];
@@ -175,7 +210,6 @@ static void refuse(const char *given) {
   char buffer[4096];
   if (below(whole(given, buffer))) abort();
 }
-int link(const char *from, const char *to) { REAL(link); refuse(to); return real(from, to); }
 int symlink(const char *what, const char *at) { REAL(symlink); refuse(at); return real(what, at); }
 int truncate(const char *path, off_t length) { REAL(truncate); refuse(path); return real(path, length); }
 

@@ -50,6 +50,15 @@ def test_a_file_renamed_before_it_was_synced_may_replace_the_old_one_by_nothing(
     assert kept == {b"old", WRITTEN.data}
 
 
+def test_a_file_with_two_names_has_one_content_and_keeps_it_under_the_second() -> None:
+    second = Op("c", "/d/kept", FILE, 0, b"")
+    found = possible(CREATED, FOLDER_SYNCED, second, WRITTEN, Op("u", "/d/new", 0, 0, b""))
+    names = {frozenset(image.files) for image in found}
+    assert names == {frozenset({"new"}), frozenset({"new", "kept"}), frozenset({"kept"})}
+    assert all(len(set(image.files.values())) == 1 for image in found)
+    assert len({image.files["kept"] for image in found if "kept" in image.files}) > 10
+
+
 def test_names_come_in_order() -> None:
     for image in possible(CREATED, OLD):
         assert set(image.files) in (set(), {"new"}, {"new", "old"})

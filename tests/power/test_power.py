@@ -32,11 +32,6 @@ def accept(losses: Losses, tell: Tell) -> None:
     assert not losses.lost, losses.report()
 
 
-def skip_unrecorded(scene: Scene) -> None:
-    if scene.name == "backed_up":
-        pytest.skip("the recorder knows neither second names of files nor sendfile, by which a restore works")
-
-
 @pytest.mark.parametrize(
     "scene",
     # Every third one, and all of them in the full set: each takes seconds, and they do much the same to the disk.
@@ -46,7 +41,6 @@ def skip_unrecorded(scene: Scene) -> None:
 def test_what_was_acknowledged_survives_a_power_failure(
     memory: Path, recorder: Path, source: Path, server: Server, scene: Scene, tell: Tell
 ) -> None:
-    skip_unrecorded(scene)
     # One half of the scenes with checkpoints, the other without; both of all in the full set.
     story = record(memory, recorder, source, scene, tidies=SCENES.index(scene) % 6 == 0)
     accept(fail_everywhere(story, server, policies=POLICIES, share=0.1, seed=SEED, reruns=0.05), tell)
@@ -59,7 +53,6 @@ def test_what_was_acknowledged_survives_a_power_failure(
 def test_what_was_acknowledged_survives_power_failures_all_over_the_story(
     memory: Path, recorder: Path, source: Path, server: Server, scene: Scene, tidies: bool, tell: Tell
 ) -> None:
-    skip_unrecorded(scene)
     story = record(memory, recorder, source, scene, tidies=tidies)
     share = 0.5 if tidies else 1  # most of the story is the same
     accept(fail_everywhere(story, server, policies=POLICIES, share=share, seed=SEED, reruns=0.05), tell)
