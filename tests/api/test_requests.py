@@ -13,7 +13,7 @@ from api.lives import entries, outcomes, the_run
 from api.steps import calls
 from onward.api import connect
 from onward.core import limits
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import Stopped
 from onward.core.model import Request, Run
 from onward.runtime.engine import Engine

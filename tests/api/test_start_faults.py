@@ -17,7 +17,7 @@ from api.working import burst, die, other_process, settle, stored, until
 from onward.api import connect
 from onward.api.journal import Journal
 from onward.core import limits
-from onward.core.decide import unkeyed
+from onward.core.acts import unkeyed
 from onward.core.errors import JournalBusy, OutcomeUnknown, StepCrashed
 from onward.core.model import Begun, Change, Claim, Entry
 from onward.runtime import registry

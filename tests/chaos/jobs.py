@@ -16,6 +16,7 @@ from typing import Any
 
 import onward
 from onward.core import limits
+from onward.core.decide import at_length
 from onward.core.errors import OutcomeUnknown
 from onward.core.model import Applied, Change, Claimed, Refused
 from onward.runtime import current
@@ -141,7 +142,7 @@ def _watch_commits(store: Any) -> None:
         except OutcomeUnknown:
             note(WORKERS, what="left unknown")
             raise
-        for order, answer in zip(orders, answers, strict=True):
+        for order, answer in zip(at_length(orders), answers, strict=True):
             _answered(order, answer, asked)
         return answers
 

@@ -122,7 +122,7 @@ def test_the_gate_sees_calls(line: str) -> None:
 
 SCRIPT = """
 import dataclasses, datetime as dt, decimal, json, pathlib, sys, uuid, zoneinfo
-from onward.core import codec, decide, keys, retry, timeline
+from onward.core import claiming, codec, decide, keys, retry, timeline
 from onward.core.model import Run
 
 def fail():
@@ -162,7 +162,7 @@ def values():
 
 def transitions():
     run = Run("r", "loop", "n", "loop:n")
-    change = decide.opened(run, owner="me", now=1.0, lease_s=30)
+    change = claiming.opened(run, owner="me", now=1.0, lease_s=30)
     decide.decide(change.after, decide.Returned(None), now=2.0)
     timeline.timeline(change.after, [], [], now=3.0, holder_is_dead=False)
     codec.decode_error(codec.encode_error(ValueError("made here, never raised")))

@@ -265,7 +265,7 @@ MUTANTS = (
         "chores",
         (
             Edit(
-                "core/decide.py",
+                "core/claiming.py",
                 '        state="running",\n        fence=run.fence + 1,\n',
                 '        state="running",\n        fence=run.fence,\n',
             ),

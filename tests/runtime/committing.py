@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from onward.core.model import Answer, Applied, Change, Refused
-from onward.storage.committer import Committer, Ticket
+from onward.storage.committer import Committer
+from onward.storage.ticket import Ticket
 
 # Far more than any of these waits takes; only a lost wake-up or a lost answer makes a test wait so long.
 SOON_S = 20

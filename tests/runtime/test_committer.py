@@ -13,8 +13,9 @@ import pytest
 from onward.core import limits
 from onward.core.errors import JournalBroken, JournalBusy
 from onward.core.model import Answer, Applied, Change, Entry, Run
-from onward.storage.committer import Committer, Ticket
+from onward.storage.committer import Committer
 from onward.storage.memory import MemoryStore
+from onward.storage.ticket import Ticket
 from runtime.committing import SOON_S, Disk, Gate, change, submitted, until
 
 # -- one writer, many writers -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
 from onward.core import limits, schedules, when
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import JournalBusy, OutcomeUnknown
 from onward.core.model import Owner, WorkerRow
 from onward.core.retry import Policy

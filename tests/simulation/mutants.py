@@ -10,8 +10,7 @@ from unittest import mock
 
 from onward.api.sinks import recorded
 from onward.api.sinks.jsonl import JsonLines
-from onward.core import codec
-from onward.core import decide as decide_module
+from onward.core import claiming, codec
 from onward.core.decide import Ended, decide
 from onward.core.model import Answered, Begun, Change, Order, Refused, Run
 from onward.runtime.effects import Call, Flow, Keep, Later, Now, Outcome
@@ -97,7 +96,7 @@ def _record_first(
 
 
 def _without_counting(run: Run, past: Any, *, owner: str, now: float, lease_s: float) -> Change:
-    change = decide_module.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
+    change = claiming.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
     before = {b.key: b for b in past.begun}
     return change._replace(begun=tuple(b._replace(crashes=before[b.key].crashes) for b in change.begun))
 
@@ -110,7 +109,7 @@ def _only_tend(self: Engine, sessions: Sequence[Session], renewed: float) -> flo
 
 
 def _forgetful(run: Run, past: Any, *, owner: str, now: float, lease_s: float) -> Change:
-    change = decide_module.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
+    change = claiming.claimed(run, past, owner=owner, now=now, lease_s=lease_s)
     assert change.after is not None
     return change._replace(after=change.after._replace(request=None))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from onward.core import acts, claiming, flow
 from onward.core import decide as decide_module
-from onward.core import flow
-from onward.core.decide import Past, Released
+from onward.core.claiming import Past
+from onward.core.decide import Released
 from onward.core.model import Change, Run
 from onward.runtime import engine as engine_module
 from onward.runtime import served as served_module
@@ -17,9 +18,12 @@ from onward.runtime.leases import Leases
 from onward.runtime.served import Served
 from onward.runtime.session import Session
 from onward.storage import guards
+from onward.storage.sqlite import straight
 from simulation.mutants import Mutant, _CheckThenAct, _no_refusal, _only_tend
 
-_orphaned, _blamed = decide_module.orphaned, decide_module.blamed_for
+_orphaned, _blamed = claiming.orphaned, claiming.blamed_for
+# Where a run's claim to be the only one of its key is given up.
+_FREEING = (acts, claiming, decide_module, straight)
 _close, _whole = Served.close, Served.whole
 
 
@@ -106,13 +110,13 @@ def mutants() -> list[Mutant]:
         _CheckThenAct("fence check, then act", no_check),
         Mutant("lease by age only", (Engine, "_hand_on", _by_age), (Engine, "_is_gone", _any_is_gone)),
         Mutant("an orphan keeps its fence", (engine_module, "orphaned", _with_its_fence)),
-        Mutant("every death convicts", (decide_module, "blamed_for", _everybody)),
-        Mutant("no death convicts", (decide_module, "blamed_for", _nobody)),
+        Mutant("every death convicts", (claiming, "blamed_for", _everybody)),
+        Mutant("no death convicts", (claiming, "blamed_for", _nobody)),
         Mutant("wake-up lost when suspending", (Served, "close", _unasked)),
         Mutant("due when the last branch wakes", (Served, "_suspend_if_all_rest", _latest)),
         Mutant("awake too early", (Served, "until", _awake_too_early)),
         Mutant("begun without a look at the lease", (Served, "whole", _at_once)),
-        Mutant("key freed too early", (decide_module, "freed", _freed_too_early)),
+        Mutant("key freed too early", *((module, "freed", _freed_too_early) for module in _FREEING)),
         Mutant("no limits", (flow, "_left", _no_bound)),
         Mutant("completion before effect", (Served, "whole", _done_first)),
         Mutant("claims in doubt forgotten", (Leases, "_find_lost", _leave_lost)),

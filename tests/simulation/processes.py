@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from onward.core.decide import at_length
 from onward.core.errors import JournalBroken, JournalBusy, JournalFull, OutcomeUnknown
 from onward.core.model import (
     Answer,
@@ -26,7 +27,8 @@ from onward.core.model import (
 from onward.core.model import Claim as Asked
 from onward.runtime.engine import Engine
 from onward.storage import Store
-from onward.storage.committer import Committer, Ticket
+from onward.storage.committer import Committer
+from onward.storage.ticket import Ticket
 from simulation.log import Claim, Grant, Orphan, Written
 
 if TYPE_CHECKING:
@@ -133,7 +135,8 @@ class Line:
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Order]) -> list[Answered]:
+    def commit(self, orders: Sequence[Order]) -> list[Answered]:
+        changes = at_length(orders)
         world, process, faults = self._world, self._process, self._world.faults
         sent_at = process.clock()
         world.meanwhile(process)

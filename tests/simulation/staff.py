@@ -141,15 +141,15 @@ class SimulatedWorker(Worker):
                 args, _ = executing._arguments(self, session, job)
                 change = yield from self._straight(code, session, job, args)
                 if change is not None:
-                    self.finish(run, session, change, world.at - began)
+                    self.endings.finish(run, session, change, world.at - began)
                     self._must_live()
                     return
         except (Killed, GeneratorExit):
             raise
         except BaseException as error:
-            self.ended(run, session, error, world.at - began)
+            self.endings.ended(run, session, error, world.at - began)
         else:
-            self.ended(run, session, None, world.at - began)
+            self.endings.ended(run, session, None, world.at - began)
         self._must_live()
 
     def _straight(

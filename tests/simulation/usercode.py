@@ -19,7 +19,7 @@ from onward.runtime.current import Here
 from onward.runtime.effects import Call, Flow, Join, Keep, Later, Look, Now, Outcome, Reconfirm, Wait
 from onward.runtime.session import Session, Unit
 from onward.runtime.waiting import await_run
-from onward.storage.committer import Ticket
+from onward.storage.ticket import Ticket
 from simulation.log import Effect, Received
 from simulation.processes import LEASE_S, Code, Killed, Process
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onward.core import codec, limits
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.model import Arrival, Arrived, Claim, Claimed, Refused, Run
 from onward.storage import Store
 from storage.conftest import Clock

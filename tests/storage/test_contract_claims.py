@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from onward.core.decide import Released, Returned, decide, put_off, submitted
+from onward.core.claiming import put_off, submitted
+from onward.core.decide import Released, Returned, decide
 from onward.core.flow import Quota, text_of
 from onward.core.model import Applied, Change, Claim, Claimed, Refused, Run
 from onward.storage import Store, claims

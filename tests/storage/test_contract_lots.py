@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from onward.core import codec
-from onward.core.decide import lot, queued, submitted
+from onward.core.claiming import lot, queued, submitted
 from onward.core.model import Added, Applied, Change, Claim, Claimed, Lot, Refused, Run
 from onward.storage import Store
 from storage.rows import reason

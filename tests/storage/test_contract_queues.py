@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from onward.core.decide import Released, Returned, acted, decide, submitted
+from onward.core.acts import acted
+from onward.core.claiming import submitted
+from onward.core.decide import Released, Returned, decide
 from onward.core.flow import Limits, Quota, text_of
 from onward.core.model import Applied, Arrival, Arrived, Change, Claim, Claimed, Owner, Run, WorkerRow
 from onward.storage import Store

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from onward.core.decide import submitted
+from onward.core.claiming import submitted
 from onward.core.model import Change, Claim, Claimed, Run
 from onward.core.schedules import Move, Schedule, Spec, advanced, declared, tail_of
 from onward.core.when import Timing

@@ -7,7 +7,7 @@ import apsw
 import apsw.ext
 import pytest
 
-from onward.core.decide import submitted
+from onward.core.claiming import submitted
 from onward.core.model import Claim, Run
 from onward.storage.queries import load
 from onward.storage.sqlite.store import SqliteStore

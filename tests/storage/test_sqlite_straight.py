@@ -8,7 +8,7 @@ import pytest
 
 from onward.core.model import Applied, Change, Refused, Run
 from onward.storage.sqlite.store import SqliteStore
-from storage.rows import begun, entry, opened, record, recorded
+from storage.rows import begun, entry, opened, reason, record, recorded
 
 
 class Watched:
@@ -134,30 +134,39 @@ def test_a_unit_that_begins_and_ends_in_one_batch_leaves_only_its_entry(sqlite: 
     assert keys(sqlite, run) == [(0, "a"), (1, "b"), (2, "c")]
 
 
+@pytest.mark.parametrize(
+    ("count", "inserts"), [(3, ["INSERT many"]), (60, ["WITH many", "INSERT many"]), (50, ["WITH many"])]
+)
 def test_entries_of_many_runs_are_one_transaction_and_nothing_is_read(
-    sqlite: SqliteStore, watched: Watched
+    sqlite: SqliteStore, watched: Watched, count: int, inserts: list[str]
 ) -> None:
-    runs = [opened(sqlite, f"r{n}") for n in range(3)]
+    runs = [opened(sqlite, f"r{n}") for n in range(count)]
     watched.said.clear()
     answers = sqlite.commit([Change(run.no, run.fence, (entry("a"), entry("b"))) for run in runs])
     assert answers == [Applied(run.no, 1, None) for run in runs]
-    assert watched.said == ["BEGIN", "INSERT many", "COMMIT"]
-    assert [keys(sqlite, run) for run in runs] == [[(0, "a"), (1, "b")]] * 3
+    assert watched.said == ["BEGIN", *inserts, "COMMIT"]
+    assert [keys(sqlite, run) for run in runs] == [[(0, "a"), (1, "b")]] * count
 
 
+@pytest.mark.parametrize("company", [0, 60])
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("asked", [0, 1])
 def test_of_a_batch_whose_runs_are_not_as_they_were_left_each_change_gets_its_own_answer(
-    sqlite: SqliteStore, other: SqliteStore
+    sqlite: SqliteStore, other: SqliteStore, company: int, lost: int, asked: int
 ) -> None:
-    lost, asked, kept = (opened(sqlite, name) for name in ("lost", "asked", "kept"))
-    later = lost._replace(fence=lost.fence + 1)
-    assert isinstance(other.commit([Change(lost.no, lost.fence, after=later, before=lost)])[0], Applied)
-    other.request(asked.no, "pause")
-    refused, *answers = sqlite.commit(
-        [Change(run.no, run.fence, (entry("a"),)) for run in (lost, asked, kept)]
-    )
-    assert isinstance(refused, Refused)
-    assert answers == [Applied(asked.no, 0, "pause"), Applied(kept.no, 0, None)]
-    assert [keys(sqlite, run) for run in (lost, asked, kept)] == [[], [(0, "a")], [(0, "a")]]
+    """Either trouble alone must be seen, whichever statement it meets."""
+    runs = [opened(sqlite, f"r{at}") for at in range(2 + company)]
+    for run in runs[:lost]:
+        later = run._replace(fence=run.fence + 1)
+        assert isinstance(other.commit([Change(run.no, run.fence, after=later, before=run)])[0], Applied)
+    for run in runs[1 : 1 + asked]:
+        other.request(run.no, "pause")
+    answers = sqlite.commit([Change(run.no, run.fence, (entry("a"),)) for run in runs])
+    assert [reason(answer) for answer in answers[:lost]] == ["fence"] * lost
+    wishes = [None, "pause" if asked else None, *([None] * company)]
+    told = [Applied(run.no, 0, wish) for run, wish in zip(runs, wishes, strict=True)]
+    assert answers[lost:] == told[lost:]
+    assert [keys(sqlite, run) for run in runs] == [[]] * lost + [[(0, "a")]] * (len(runs) - lost)
 
 
 def test_a_beginning_alone_reads_the_guard_because_no_entry_checks_it(

@@ -1,12 +1,13 @@
 """How runs have ended goes straight to the disk, many by one statement, and with the next claim in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from onward.core.decide import Released, Returned, decide, submitted
-from onward.core.model import Answered, Applied, Change, Claim, Claimed, Order, Refused, Run
+from onward.core.claiming import submitted
+from onward.core.decide import Released, Returned, decide
+from onward.core.model import Answered, Applied, Change, Claim, Claimed, End, Order, Refused, Run
 from onward.storage.sqlite.store import SqliteStore
 from onward.storage.sqlite.straight import Straight
 from storage.test_sqlite_straight import Watched, other, watched
@@ -35,15 +36,22 @@ def ends(runs: Sequence[Run]) -> list[Change]:
     return [decide(run, Returned(f"{run.no}"), now=7.0 + run.no) for run in runs]
 
 
+def in_little(runs: Sequence[Run]) -> list[End]:
+    return [End(run, f"{run.no}", 7.0 + run.no) for run in runs]
+
+
 def rows(store: SqliteStore) -> list[Any]:
     return [(run, store.entries(run.no)) for run in store.runs(limit=-1)]
 
 
 @pytest.mark.parametrize("count", [1, 3, 120])
-def test_nothing_is_read_before_they_are_written(sqlite: SqliteStore, watched: Watched, count: int) -> None:
+@pytest.mark.parametrize("tell", [ends, in_little])
+def test_nothing_is_read_before_they_are_written(
+    sqlite: SqliteStore, watched: Watched, count: int, tell: Callable[[Sequence[Run]], Sequence[Order]]
+) -> None:
     runs = claimed(sqlite, count)
     watched.said.clear()
-    answers = sqlite.commit(ends(runs))
+    answers = sqlite.commit(tell(runs))
     assert answers == [Applied(run.no, 2, None) for run in runs]
     assert set(watched.said) <= {"BEGIN", "WITH many", "INSERT many", "SELECT", "COMMIT"}
     assert watched.said.count("SELECT") == 1  # whether anybody waits for a run at all

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.storage.open import open_store
 from surfaces.conftest import Programs
 from surfaces.replaying import replay

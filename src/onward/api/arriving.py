@@ -21,8 +21,8 @@ from onward.api.journal import Journal
 from onward.api.overview import actor
 from onward.api.transfer import PROGRAM, stood_before, stored_entries
 from onward.core import keys, limits
+from onward.core.acts import carried
 from onward.core.blake import blake2b
-from onward.core.decide import carried
 from onward.core.errors import RunConflict, UsageError
 from onward.core.exported import (
     FORMAT,

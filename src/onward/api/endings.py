@@ -18,7 +18,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, NamedTuple
 
 from onward.core import codec
-from onward.core.decide import blamed
+from onward.core.acts import blamed
 from onward.core.errors import OnwardError, StepFailed, Unwind
 from onward.core.model import Begun, Run
 from onward.runtime.engine import Engine

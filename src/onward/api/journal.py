@@ -21,7 +21,8 @@ from onward.api.overview import Acted, Overview, actor
 from onward.api.queues import Queues
 from onward.api.schedules import Schedules
 from onward.core import keys, limits
-from onward.core.decide import acted, forgotten, may_claim, reopened, skipped
+from onward.core.acts import acted, forgotten, reopened, skipped
+from onward.core.claiming import may_claim
 from onward.core.errors import (
     AlreadyRunning,
     JournalBusy,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from onward.api import connect, ground
 from onward.api.identity import command_line, fresh_id
 from onward.core import codec, keys
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import (
     AlreadyRunning,
     JournalError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from onward.api.overview import actor
 from onward.api.queue import checked_limits
 from onward.core import limits
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import QueueNotFound, UsageError
 from onward.core.flow import FIELDS, Limits, Settings, fields_of, text_of
 from onward.core.model import Applied, QueueCounts, Run

@@ -16,7 +16,7 @@ from onward.api.identity import has_own_id
 from onward.api.journal import Journal
 from onward.api.overview import actor
 from onward.core import limits
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import UsageError
 from onward.core.model import Applied, Run, RunState
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from onward.api.source import Source
 from onward.core import keys, limits
-from onward.core.decide import may_claim
+from onward.core.claiming import may_claim
 from onward.core.lazily import Lazily
 from onward.core.model import Run, RunState
 from onward.runtime import observe

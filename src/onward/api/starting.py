@@ -11,7 +11,8 @@ from onward.api import connect
 from onward.api.identity import queued_id, stem_of
 from onward.api.queuing import DEFAULT, Queuing, identity_of
 from onward.core import codec, limits
-from onward.core.decide import acted, lot, put_off, queued, submitted, unkeyed
+from onward.core.acts import acted, unkeyed
+from onward.core.claiming import lot, put_off, queued, submitted
 from onward.core.errors import JournalError, RunConflict, Stopped, UsageError
 from onward.core.model import Added, Applied, Lot, Refused, Run
 from onward.core.retry import Policy

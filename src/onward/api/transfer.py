@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, get_args
 from onward.api.journal import Journal
 from onward.api.overview import actor
 from onward.core import codec, keys, limits
-from onward.core.decide import carried
+from onward.core.acts import carried
 from onward.core.errors import AlreadyRunning, JournalBusy, PayloadError, UsageError
 from onward.core.exported import FORMAT, Head, begun_document, entry_document, head_document, line_of
 from onward.core.model import CLOSED, Change, Entry, Refused, Run, RunState

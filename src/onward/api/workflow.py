@@ -30,7 +30,7 @@ from onward.api.queuing import Queuing, Unique, checked_id, checked_key, filled
 from onward.api.starting import One, declared_queue, lane_in, started, started_many
 from onward.api.step import Arguments
 from onward.core import codec, limits
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.errors import (
     AlreadyRunning,
     NotRecordable,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onward.core import codec
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.model import Begun, Change, Entry, Run
 
 

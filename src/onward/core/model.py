@@ -5,7 +5,7 @@ Times are seconds since the epoch (UTC, the database's clock); payloads are JSON
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
@@ -217,6 +217,32 @@ class Added(NamedTuple):
     numbers: Sequence[int]
 
 
+class End(NamedTuple):
+    """A run that is held has returned `value` at `at`, and nothing else is to be written of it.
+
+    In little what `core.decide.returned` says at length; a store may write it at a fraction of what a Change costs.
+    """
+
+    run: Run
+    value: str | None
+    at: float
+
+
+class Leasing(NamedTuple):
+    """Runs that were never leased, as a claim leases all of them at once, so that nothing of what they share is made
+    for each. `mark` is the entry that each of them gets; where it stands is each one's `leased_seq`.
+    """
+
+    taken: Sequence[tuple[Run, int]]  # as they stood, each with the number of its last entry
+    runs: Sequence[Run]  # as they are leased, in the same order
+    mark: Entry
+
+    def changes(self) -> Iterator[Change]:
+        """The same, one by one."""
+        for (before, _), after in zip(self.taken, self.runs, strict=True):
+            yield Change(before.no, before.fence, (self.mark,), after=after, before=before)
+
+
 class Applied(NamedTuple):
     """A change that is durable. `seq` is that of the run's last entry."""
 
@@ -268,9 +294,9 @@ class Refused(NamedTuple):
 
 
 Answer = Applied | Refused
-# What a store is asked for in one batch, and what it answers: a Change is answered by an Answer, a Claim by Claimed, an
-# Arrival by Arrived or Refused, a Lot by Added or Refused.
-Order = Change | Claim | Arrival | Lot
+# What a store is asked for in one batch, and what it answers: a Change and an End are answered by an Answer, a Claim by
+# Claimed, an Arrival by Arrived or Refused, a Lot by Added or Refused.
+Order = Change | End | Claim | Arrival | Lot
 Answered = Answer | Claimed | Arrived | Added
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from onward.core import limits, when
-from onward.core.decide import submitted
+from onward.core.claiming import submitted
 from onward.core.errors import PayloadError
 from onward.core.lazily import Lazily
 from onward.core.model import Change, Run

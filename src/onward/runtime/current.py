@@ -123,9 +123,8 @@ def go_back(place: Here | None) -> None:
 
 def running_task() -> asyncio.Task[Any] | None:
     """The asyncio task that runs in this thread, if any. Cheap where there is no loop."""
-    if "asyncio" not in _modules or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task()
+    loop = asyncio._get_running_loop() if "asyncio" in _modules else None
+    return None if loop is None else asyncio.current_task(loop)  # which would ask for the loop once more
 
 
 def begin(session: Session) -> None:

@@ -14,7 +14,7 @@ from onward.runtime.effects import Call, Flow, Inspect, Join, Keep, Later, Look,
 from onward.runtime.engine import Engine
 from onward.runtime.outcomes import blame
 from onward.runtime.session import Session, Unit
-from onward.storage.committer import Ticket
+from onward.storage.ticket import Ticket
 
 if TYPE_CHECKING:
     import asyncio

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from onward.core import limits
-from onward.core.decide import Past, Released, acted, claimed, decide, may_claim, opened, orphaned
+from onward.core.acts import acted
+from onward.core.claiming import Past, claimed, may_claim, opened, orphaned
+from onward.core.decide import Released, decide
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, LeaseLost, RunConflict, Stopped
 from onward.core.keys import SEPARATOR, WHOLE
-from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, Entry, Owner, Run
+from onward.core.model import Answer, Applied, Begun, Change, Claim, Claimed, End, Entry, Owner, Run
 from onward.runtime.bell import Bell
 from onward.runtime.leases import Leases
 from onward.runtime.light import Light
@@ -129,7 +131,7 @@ class Engine(Leases):
         return claimed, safe_until
 
     def end_and_claim(
-        self, ended: Sequence[Change], names: Sequence[str], queues: Sequence[str], limit: int
+        self, ended: Sequence[Change | End], names: Sequence[str], queues: Sequence[str], limit: int
     ) -> tuple[Claimed, float, list[Answer]]:
         """As `claim_ready`, in the transaction that writes how other runs have ended; with the answers to that."""
         safe_until = self.safe_until()

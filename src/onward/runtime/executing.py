@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from onward.core import codec
-from onward.core.decide import Raised, decide, returned
-from onward.core.errors import JournalError, LeaseLost, NotRecordable, Suspended, Unwind
-from onward.core.model import Change, Run
+from onward.core.decide import Raised, decide
+from onward.core.errors import NotRecordable
+from onward.core.model import Change, End, Run
 from onward.runtime import registry
 from onward.runtime.current import reset_here, set_here
 from onward.runtime.drive import drive, drive_async, whole
 from onward.runtime.effects import Outcome
+from onward.runtime.endings import Endings
 from onward.runtime.engine import Engine
 from onward.runtime.light import Light
 from onward.runtime.outcomes import blame, payload
@@ -21,37 +22,15 @@ from onward.runtime.registry import Job
 from onward.runtime.served import Served
 
 
-class Ended(NamedTuple):
-    """How one execution of a run went, for whoever watches the worker."""
-
-    run: Run
-    how: str  # done, failed, waiting, released, ...
-    seconds: float
-    error: BaseException | None
-
-
-class Ending(NamedTuple):
-    """An execution whose outcome is on its way to the disk. Without a session if it never needed one."""
-
-    run: Run
-    session: Served | None
-    seconds: float
-
-
 class Executor(Protocol):
     """The worker, as an execution sees it."""
 
     engine: Engine
+    endings: Endings
 
     def adopt(self, run: Run, last_seq: int, safe_until: float) -> Served | None: ...
 
     def light(self, run: Run, last_seq: int, safe_until: float, job: Job) -> Light | None: ...
-
-    def finish(self, run: Run, session: Served | None, change: Change, seconds: float) -> None: ...
-
-    def ended(
-        self, run: Run, session: Served | None, error: BaseException | None, seconds: float
-    ) -> None: ...
 
 
 def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: float) -> None:
@@ -59,7 +38,7 @@ def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: flo
     began = time.monotonic()
     session: Served | None = None
     light: Light | None = None
-    change: Change | None
+    change: Change | End | None
     try:
         given = _plain_arguments(run)
         if given is not None:
@@ -75,14 +54,14 @@ def execute(worker: Executor, run: Run, job: Job, last_seq: int, safe_until: flo
             else:
                 change = ended
         if change is not None:
-            worker.finish(run, session, change, time.monotonic() - began)
+            worker.endings.finish(run, session, change, time.monotonic() - began)
             return
     except BaseException as error:
         if light is not None and session is None:
             session = light.served
-        worker.ended(run, session, error, time.monotonic() - began)
+        worker.endings.ended(run, session, error, time.monotonic() - began)
     else:
-        worker.ended(run, session, None, time.monotonic() - began)
+        worker.endings.ended(run, session, None, time.monotonic() - began)
 
 
 def _plain_arguments(run: Run) -> tuple[list[Any], dict[str, Any]] | None:
@@ -96,8 +75,8 @@ def _plain_arguments(run: Run) -> tuple[list[Any], dict[str, Any]] | None:
 
 def _called(
     engine: Engine, light: Light, job: Job, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Change | Outcome:
-    """The change that records what the function of a run has returned without having asked for anything durable.
+) -> End | Outcome:
+    """What records what the function of a run has returned without having asked for anything durable.
 
     How it went otherwise, or where it cannot be recorded: what becomes of that its session says.
     """
@@ -117,7 +96,7 @@ def _called(
     except NotRecordable:
         return Outcome(value, None, 0.0, ended_at)
     if engine.lights.put_out(light):
-        return returned(light.run, text, now=ended_at)
+        return End(light.run, text, ended_at)
     return Outcome(value, None, 0.0, ended_at)
 
 
@@ -149,9 +128,9 @@ async def execute_async(worker: Executor, run: Run, job: Job, last_seq: int, saf
             args, kwargs = _arguments(worker, session, job)
             await drive_async(session.whole(job.fn, args, kwargs), worker.engine, session)
     except BaseException as error:
-        worker.ended(run, session, error, time.monotonic() - began)
+        worker.endings.ended(run, session, error, time.monotonic() - began)
     else:
-        worker.ended(run, session, None, time.monotonic() - began)
+        worker.endings.ended(run, session, None, time.monotonic() - began)
 
 
 def _arguments(worker: Executor, session: Served, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -166,16 +145,3 @@ def _arguments(worker: Executor, session: Served, job: Job) -> tuple[tuple[Any, 
         session.applied(worker.engine.committer.commit(change))
         session.given_back = True
         raise
-
-
-def how(session: Served | None, error: BaseException | None) -> str:
-    """How an execution has ended, in a word."""
-    if error is None:
-        return "done"
-    if isinstance(error, Suspended):
-        return "waiting"
-    if isinstance(error, LeaseLost):
-        return "taken over"
-    if isinstance(error, Unwind) or session is None or isinstance(error, JournalError):
-        return "given back"
-    return "failed"

@@ -12,7 +12,7 @@ from onward.core.keys import Scope
 from onward.core.lazily import Lazily
 from onward.core.model import Answer
 from onward.runtime.current import Here, peek
-from onward.storage.committer import Ticket
+from onward.storage.ticket import Ticket
 
 if TYPE_CHECKING:
     import asyncio

@@ -18,7 +18,8 @@ from onward.runtime import current, observe
 from onward.runtime.light import Light, Lights
 from onward.runtime.session import Session
 from onward.storage import Store
-from onward.storage.committer import Committer, Ticket
+from onward.storage.committer import Committer
+from onward.storage.ticket import Ticket
 
 
 class Debt:

@@ -13,7 +13,7 @@ from onward.core.model import Begun, Change, Entry, EntryKind, Run, made
 from onward.runtime.lease import Lease
 from onward.runtime.recorded import Recorded
 from onward.runtime.suspects import Suspects
-from onward.storage.committer import Ticket
+from onward.storage.ticket import Ticket
 
 if TYPE_CHECKING:
     from onward.runtime.output import Output

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from onward.core import codec, limits
-from onward.core.decide import Raised, decide, reopened
+from onward.core.acts import reopened
+from onward.core.decide import Raised, decide
 from onward.core.errors import Stopped, TooManyFailures
 from onward.core.losses import Losses, losses
 from onward.core.model import Progress

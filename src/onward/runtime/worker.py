@@ -7,7 +7,6 @@ needed: no server, no scheduler beside it.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -17,19 +16,17 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from onward.core import limits
-from onward.core.errors import PASSING, JournalError, LeaseLost
-from onward.core.model import Answer, Applied, Change, Claimed, Run, WorkerRow
+from onward.core.errors import PASSING, JournalError
+from onward.core.model import Answer, Change, Claimed, End, Run, WorkerRow
 from onward.runtime import executing, observe, registry
+from onward.runtime.endings import Ended, Ending, Endings
 from onward.runtime.engine import Engine
-from onward.runtime.executing import Ended, Ending
 from onward.runtime.hands import Hands, Work
-from onward.runtime.lease import refusal
 from onward.runtime.light import Light
 from onward.runtime.registry import Job
 from onward.runtime.ring import Ring
 from onward.runtime.scheduler import Scheduler
 from onward.runtime.served import Served
-from onward.storage.committer import Ticket
 
 __all__ = ["Ended", "Worker"]
 
@@ -53,7 +50,7 @@ class Worker:
         concurrency: int = limits.CONCURRENCY,
         told: Callable[[Ended], None] | None = None,
     ) -> None:
-        self.engine, self._told = engine, told
+        self.engine, self.endings = engine, Endings(engine, self, told)
         self._names = tuple(registry.names() if names is None else names)
         self._queues, self._concurrency = tuple(queues), concurrency
         plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
@@ -62,8 +59,6 @@ class Worker:
         self._bell = threading.Condition()
         self._claiming = threading.Lock()
         self._held: dict[int, Run] = {}  # leased and not ended yet
-        # Of those, the ones whose outcomes are on their way to the disk: tickets whose `waiter` lists Endings.
-        self._endings: deque[Ticket] = deque()
         self._at_most: int | None = None
         self._draining = False
         self._ring = Ring(engine.store.doorbell())
@@ -76,7 +71,6 @@ class Worker:
         self._suspects: deque[Work] = deque()
         self._suspect: Run | None = None
         self._turns = threading.Lock()
-        self._process = os.getpid()
         self.executed = 0
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -121,7 +115,7 @@ class Worker:
         except PASSING as error:
             observe.log.warning("runs are claimed again soon: %s", error)
             self._sleep(limits.FULL_RETRY_S)
-        self._settle()
+        self.endings.settle()
         return version, got
 
     def _announce(self, state: Literal["working", "draining"]) -> None:
@@ -150,7 +144,7 @@ class Worker:
         with self._bell:
             while self._held and time.monotonic() < end:
                 self._bell.wait(min(0.1, max(0.0, end - time.monotonic())))
-                self._settle()
+                self.endings.settle()
         self.engine.lights.raise_all()
         for no in list(self._held):
             session = self.engine.sessions.get(no)
@@ -160,7 +154,7 @@ class Worker:
             end = time.monotonic() + 1.0
             while self._held and time.monotonic() < end:
                 self._bell.wait(0.05)
-                self._settle()
+                self.endings.settle()
         self._hands.close()
         return len(self._held)
 
@@ -209,8 +203,7 @@ class Worker:
         ahead = min(ahead, limits.CLAIM_RUNS, limits.CONCURRENCY + 2 * self.executed)
         self._ahead = ahead
         # Those that wait for their turn, or for the disk, are in nobody's way.
-        ending += sum(len(ticket.waiter) for ticket in list(self._endings))
-        held = len(self._held) - len(self._suspects) - ending
+        held = len(self._held) - len(self._suspects) - ending - self.endings.on_their_way
         free = self._concurrency + ahead - held
         # Not one by one as each ends: a claim costs a commit.
         return min(free, limits.CLAIM_RUNS) if free * 2 > ahead else 0
@@ -228,7 +221,7 @@ class Worker:
 
     def _is_news(self, version: object) -> bool:
         """Whether a claim may get something: there is room, and somebody has written."""
-        self._settle()
+        self.endings.settle()
         # While hands are full, whoever ends a run makes the next claim.
         return not self._hands.waiting and self._room() > 0 and self.engine.store.version() != version
 
@@ -296,20 +289,7 @@ class Worker:
             return None
         return self.engine.light(run, last_seq, safe_until, job)
 
-    def finish(self, run: Run, session: Served | None, change: Change, seconds: float) -> None:
-        """A run has ended plainly, and `change` records it: with others where others wait to be executed.
-
-        So nobody waits for the disk between short runs; what has ended is on it after limits.ENDED_S at the latest. The
-        last one in hand is committed at once, together with the next claim. Without a session it never needed one.
-        """
-        ending = Ending(run, session, seconds)
-        if self._may_wait():
-            self._join(ending, change)
-            return
-        self._let_go_all((ending,), self._commit(change), None)
-        self._settle()
-
-    def _may_wait(self) -> bool:
+    def may_wait(self) -> bool:
         """Whether the outcome of a run may wait for others: there is something to execute, and no time for a claim."""
         waiting = self._hands.waiting
         if not waiting:
@@ -317,26 +297,8 @@ class Worker:
         # What was claimed last was all there was: that is asked again when the hands are empty.
         return self._is_short or waiting * 2 >= self._ahead or self._claiming.locked() or self._wanted(1) <= 0
 
-    def _join(self, ending: Ending, change: Change) -> None:
-        """Let it go to the disk with what has ended just before, and with what ends just after it."""
-        committer = self.engine.committer
-        try:
-            ticket = self._endings[-1]
-        except IndexError:
-            pass
-        else:
-            left_s = committer.join(ticket, change, ending)
-            if left_s is not None:
-                # By this thread rather than by the committer's own, which would take turns with this one.
-                if left_s < limits.ENDED_S / 8:
-                    with suppress(Exception):  # told to each of them
-                        committer.wait_for(ticket)
-                    self._settle()
-                return
-        self._endings.append(committer.later(change, within_s=limits.ENDED_S, waiter=ending))
-
-    def _commit(self, change: Change) -> list[Answer]:
-        """Commit it, with the next claim if it is time for one that nobody else makes."""
+    def commit(self, change: Change | End) -> list[Answer]:
+        """Commit how a run has ended, with the next claim if it is time for one that nobody else makes."""
         if self._claiming.acquire(blocking=False):
             try:
                 wanted = self._wanted(1)
@@ -350,104 +312,20 @@ class Worker:
                 self._claiming.release()
         return self.engine.committer.commit(change)
 
-    def _settle(self) -> None:
-        """Let go of the runs whose outcome has come to the disk meanwhile."""
-        while self._endings:
-            try:
-                ticket = self._endings.popleft()
-            except IndexError:  # another thread was faster
-                return
-            if not ticket.settled:
-                self._endings.appendleft(ticket)
-                return
-            try:
-                answers: Sequence[Answer] = ticket.result()
-            except BaseException as error:
-                self._let_go_all(ticket.waiter, (), error)
-            else:
-                self._let_go_all(ticket.waiter, answers, None)
-
-    def _let_go_all(
-        self, endings: Sequence[Ending], answers: Sequence[Answer], error: BaseException | None
-    ) -> None:
-        """The journal has answered to how these have ended, each by one answer, or all of them by an error."""
-        light: list[Ending] = []
-        if error is not None:
-            for run, session, seconds in endings:
-                self.ended(run, session, error, seconds)
-        for ending, answer in zip(endings, answers, strict=False):
-            run, session, seconds = ending
-            if session is not None:
-                self._finished(run, session, (answer,), seconds)
-            elif isinstance(answer, Applied):
-                light.append(ending)
-            else:
-                self.ended(run, None, refusal(run, answer), seconds)
-        if light:
-            self._ended_lightly(light)
-
-    def _ended_lightly(self, endings: Sequence[Ending]) -> None:
-        """As `ended`, for many runs that are done and had no session."""
-        if os.getpid() != self._process:
-            return
-        self.engine.settled([run for run, _, _ in endings])
-        if self._told is not None:
-            for run, _, seconds in endings:
-                try:
-                    self._told(Ended(run, "done", seconds, None))
-                except BaseException as fault:
-                    observe.log.error("run %s could not be given back: %r", run.id, fault)
+    def let_go(self, endings: Sequence[Ending]) -> None:
+        """Executions are over, in one way or another: there is room for other runs."""
+        for run, _, _ in endings:
+            if self._suspect is run:
+                self._next_suspect(run)
         with self._bell:
             held = self._held
             for run, _, seconds in endings:
-                self._took(seconds)
+                # The first ones tell as much of how long they take as those before them together.
+                self.executed += 1
+                self._mean_s += (seconds - self._mean_s) * max(_FOLLOWS, 1 / self.executed)
                 no = run[29]
                 if held.get(no) is run:  # as `_forget`
                     del held[no]
-            self._ring_if_free()
-
-    def _took(self, seconds: float) -> None:
-        """A run has been executed in this time: the first ones tell as much as those before them together."""
-        self.executed += 1
-        self._mean_s += (seconds - self._mean_s) * max(_FOLLOWS, 1 / self.executed)
-
-    def _ring_if_free(self) -> None:
-        if not self._held or (not self._hands.waiting and self._room() > 0):
-            self._ring.ring()
-            self._bell.notify()
-
-    def _finished(self, run: Run, session: Served, answers: Sequence[Answer], seconds: float) -> None:
-        try:
-            session.applied(answers)
-        except BaseException as lost:
-            self.ended(run, session, lost, seconds)
-            return
-        session.given_back = True
-        self.ended(run, session, None, seconds)
-
-    def ended(self, run: Run, session: Served | None, error: BaseException | None, seconds: float) -> None:
-        if os.getpid() != self._process:
-            return  # user code has forked, and the child has come out of it: nothing of this is its own
-        try:
-            if session is not None:
-                self._let_go(session)
-            elif isinstance(error, LeaseLost):
-                self.engine.settled((run,))
-            elif error is not None:
-                self.engine.owe(run, limits.FAULT_PAUSE_S)
-            if self._told is not None and (session is not None or error is not None):
-                self._told(Ended(run, executing.how(session, error), seconds, error))
-        except BaseException as fault:  # of ours, or of a journal that is gone: the run is continued by lease
-            observe.log.error("run %s could not be given back: %r", run.id, fault)
-        if self._suspect is run:
-            self._next_suspect(run)
-        with self._bell:
-            self._took(seconds)
-            self._forget(run)
-            self._ring_if_free()
-
-    def _let_go(self, session: Served) -> None:
-        self.engine.let_go(session)
-        if session.asked is not None and session.given_back:
-            # It was asked while it went to sleep or was given back: nobody holds it now who could do so.
-            self.engine.grant_late(session.run.id)
+            if not held or (not self._hands.waiting and self._room() > 0):
+                self._ring.ring()
+                self._bell.notify()

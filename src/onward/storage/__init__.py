@@ -1,6 +1,6 @@
 """The port: what every store promises. `tests/storage` checks each line of it on each store.
 
-A store knows rows and guards, not rules: which change a fact means is decided in `core.decide`.
+A store knows rows and guards, not rules: which change a fact means is decided in `core`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Store(Protocol):
         A Claim is answered `Claimed` and sees what stands before it: pending and due runs of the queues, by priority,
         what has waited for its time before what never began, each in its order, as far as the queues' limits let
         them through (`core.flow`): at no moment are more runs of a queue or a lane being executed, or have more of them
-        begun within a rate's window, than that. Each is leased as `core.decide.claimed` says. Two claims never get the
-        same run. What one lane holds back hides no other lane, and costs a claim no more than a bounded look.
+        begun within a rate's window, than that. Each is leased as `core.claiming.claimed` says. Two claims never get
+        the same run. What one lane holds back hides no other lane, and costs a claim no more than a bounded look.
 
         An Arrival is answered `Arrived`: its item is in a run that has not begun, or it came before under its key; or
         `Refused` (`key`: another item came under that key). The first claim of the run makes the items that have

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from onward.core import codec, limits
-from onward.core.decide import filled, submitted
+from onward.core.claiming import filled, submitted
 from onward.core.model import Answer, Arrival, Arrived, Change, Refused, Run
 
 

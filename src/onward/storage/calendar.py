@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from onward.core.decide import acted
+from onward.core.acts import acted
 from onward.core.model import ENDED, Applied, Change, Refused, Run
 from onward.core.schedules import Move, Schedule
 

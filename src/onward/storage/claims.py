@@ -1,6 +1,6 @@
 """How a store answers a worker's Claim: the same for all stores, inside the transaction that writes the leases.
 
-What a claim may take is decided in `core.flow`, what it changes in `core.decide`; a store says what it has (`Shelf`).
+What a claim may take is decided in `core.flow`, what it changes in `core.claiming`; a store says what it has (`Shelf`).
 
 Candidates are looked at in their order until enough of them fit. Where a queue has lanes and too many of the first ones
 belong to lanes that are full, the lanes are looked at one by one instead: a million runs of one host hide nobody.
@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from onward.core.decide import Past, claimed, first_claimed
+from onward.core.claiming import Past, claimed, first_claimed
 from onward.core.flow import Candidate, Limits, Quota, Room, booked_at, in_order, pick, rank
-from onward.core.model import Change, Claim, Claimed, Run
+from onward.core.model import Change, Claim, Claimed, Leasing, Run
 
 # Candidates that may be passed over before the lanes are looked at instead, and lanes that are looked at then. Each
 # costs a few microseconds of the time for which all others wait.
@@ -97,7 +97,11 @@ class Shelf(Protocol):
         ...
 
     def lease(self, changes: Sequence[Change]) -> None:
-        """Write what `core.decide.claimed` has decided."""
+        """Write what `core.claiming.claimed` has decided."""
+        ...
+
+    def lease_first(self, leases: Leasing) -> None:
+        """Write what `core.claiming.first_claimed` has decided."""
         ...
 
 
@@ -256,12 +260,11 @@ def _lanes_in_turn(look: _Look, queue: str, name: str, first: str) -> list[str]:
 
 def _leased(shelf: Shelf, numbers: Sequence[int], order: Claim, now: float) -> list[tuple[Run, int]]:
     taken = shelf.take(numbers) if numbers else []
-    plain = first_claimed(taken, owner=order.owner, now=now, lease_s=order.lease_s)
-    if plain:
-        shelf.lease(plain)
-        return [
-            (after, after[13]) for _, _, _, _, _, after, *_ in plain if after is not None
-        ]  # its leased_seq
+    first = first_claimed(taken, owner=order.owner, now=now, lease_s=order.lease_s)
+    if first is not None:
+        if taken:
+            shelf.lease_first(first)
+        return [(run, run[13]) for run in first.runs]  # its leased_seq
     runs, changes = [], []
     for run, last_seq in taken:
         past = Past(last_seq, progressed=False)

@@ -29,62 +29,19 @@ from onward.core.model import (
     Change,
     Claim,
     Claimed,
+    End,
     Lot,
     Order,
     Refused,
 )
 from onward.storage import Store
 from onward.storage.masked import Masked, ends_only
+from onward.storage.ticket import Ticket
 
 if TYPE_CHECKING:
     import asyncio
 else:
     asyncio = Lazily("asyncio")
-
-
-class Ticket:
-    """Changes on their way to the disk, and what became of them."""
-
-    __slots__ = ("_gates", "answers", "changes", "due", "error", "loop", "notify", "waiter")
-
-    def __init__(
-        self,
-        changes: Sequence[Order],
-        due: float = 0.0,
-        loop: asyncio.AbstractEventLoop | None = None,
-        notify: Callable[[Ticket], None] | None = None,
-        waiter: Any = None,  # of whoever is notified
-    ) -> None:
-        self.changes, self.due = changes, due
-        self.loop, self.notify, self.waiter = loop, notify, waiter
-        self.answers: list[Answered] | None = None
-        self.error: BaseException | None = None
-        self._gates: list[threading.Lock] = []  # one of each thread that waits
-
-    @property
-    def settled(self) -> bool:
-        return self.answers is not None or self.error is not None
-
-    def result(self) -> list[Answer]:
-        """The answers of a settled ticket; raises what its commit raised."""
-        if self.error is not None:
-            raise self.error
-        assert self.answers is not None, "the ticket is not settled yet"
-        return self.answers  # type: ignore[return-value]  # of changes: only `claim` queues anything else
-
-    def wait(self) -> None:
-        """Block until the ticket is settled. Any number of threads may wait for it."""
-        gate = threading.Lock()
-        gate.acquire()
-        self._gates.append(gate)
-        # `settle` writes the answers before it looks for gates, so one of the two always sees the other.
-        if not self.settled:
-            gate.acquire()
-
-    def settle(self, answers: list[Answered] | None, error: BaseException | None) -> None:
-        self.answers, self.error = answers, error
-        for gate in self._gates:
-            gate.release()
 
 
 class Committer:
@@ -139,7 +96,7 @@ class Committer:
         # Ignored: a cast is a call, and each step comes by.
         return self._awaited(answers) if type(answers) is Ticket else answers  # type: ignore[return-value]
 
-    def commit_and_claim(self, changes: Sequence[Change], claim: Claim) -> tuple[list[Answer], Claimed]:
+    def commit_and_claim(self, changes: Sequence[Change | End], claim: Claim) -> tuple[list[Answer], Claimed]:
         """Block until the changes are durable, and the leases of a claim that sees what they have freed.
 
         What waits rides in the same transaction, before them.
@@ -231,7 +188,7 @@ class Committer:
         return ticket
 
     def later(
-        self, *changes: Change, within_s: float = limits.JOIN_S, timed: bool = True, waiter: Any = None
+        self, *changes: Change | End, within_s: float = limits.JOIN_S, timed: bool = True, waiter: Any = None
     ) -> Ticket:
         """Queue changes that nobody waits for yet: they ride with the next commit, or get one when their time is up.
 
@@ -248,7 +205,7 @@ class Committer:
                 self._ring()
         return ticket
 
-    def join(self, ticket: Ticket, change: Change, waiter: Any) -> float | None:
+    def join(self, ticket: Ticket, change: Change | End, waiter: Any) -> float | None:
         """Let the change go with a ticket of `later`; None if that is on its way to the disk already.
 
         `waiter` is added to those of the ticket, in the order of its changes. What is returned: in how many seconds the

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from onward.core.decide import at_length
 from onward.core.errors import JournalError, JournalUnusable
 from onward.core.flow import Settings
 from onward.core.keys import SEPARATOR
@@ -104,7 +105,7 @@ class MemoryStore:
         self._refuse_if_unusable()
         with self._lock:
             self._version += 1
-            return [self._answer(order) for order in changes]
+            return [self._answer(order) for order in at_length(changes)]
 
     def _alone(self, change: Change) -> Applied | Refused:
         self._version += 1
@@ -117,6 +118,7 @@ class MemoryStore:
             return arrivals.arrive(self._shelf, order, self.now())
         if isinstance(order, Lot):
             return self._add(order)
+        assert isinstance(order, Change), "ends come at length"
         return self._apply(order)
 
     def _add(self, lot: Lot) -> Added | Refused:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, Settings, in_order
-from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Refused, Request, Run
+from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Leasing, Refused, Request, Run
 from onward.core.schedules import Schedule
 from onward.storage.arrivals import Batch
 
@@ -166,6 +166,9 @@ class Shelf:
         for change in changes:
             answer = self._apply(change)
             assert isinstance(answer, Applied), "nobody else writes meanwhile"
+
+    def lease_first(self, leases: Leasing) -> None:
+        self.lease([*leases.changes()])
 
     # -- what an arrival sees -----------------------------------------------------------------------------
 

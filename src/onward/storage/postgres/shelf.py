@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, Settings
-from onward.core.model import Change, Claim, Run
+from onward.core.model import Change, Claim, Leasing, Run
 from onward.storage.claims import PASSED_OVER
 from onward.storage.guards import Guard
 from onward.storage.postgres.arrays import ints, texts
@@ -24,6 +24,8 @@ class Batch(Protocol):
     def know(self, no: int, guard: Guard) -> None: ...
 
     def lease(self, changes: Sequence[Change]) -> None: ...
+
+    def lease_first(self, leases: Leasing) -> None: ...
 
     def start(self, queue: str, lane: str, at: float, count: int) -> None: ...
 
@@ -182,6 +184,9 @@ class Shelf:
 
     def lease(self, changes: Sequence[Change]) -> None:
         self._batch.lease(changes)
+
+    def lease_first(self, leases: Leasing) -> None:
+        self._batch.lease_first(leases)
 
 
 def _by_pair(rows: Sequence[Row]) -> dict[tuple[str, str], list[Candidate]]:

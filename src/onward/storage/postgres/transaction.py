@@ -25,6 +25,7 @@ from onward.core.model import (
     Begun,
     Change,
     Claim,
+    Leasing,
     Lot,
     Order,
     Refused,
@@ -288,6 +289,15 @@ class Transaction:
             for entry in change.entries:
                 seq += 1
                 self._entries.append(rows.entry_row(no, seq, entry))
+            self.left[no] = guards.written(run, seq)
+
+    def lease_first(self, leases: Leasing) -> None:
+        """As `lease`, of runs of which nothing but the number of the last entry tells them apart."""
+        mark = rows.entry_row(0, 0, leases.mark)[2:]
+        for run in leases.runs:
+            no, seq = run[29], run[13]
+            self._leases.append(rows.lease(run, no))
+            self._entries.append((no, seq, *mark))
             self.left[no] = guards.written(run, seq)
 
     def arrive(self, row: Row) -> None:

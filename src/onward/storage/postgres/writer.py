@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from onward.core import limits
+from onward.core.decide import at_length
 from onward.core.errors import JournalBusy, JournalError, OutcomeUnknown
 from onward.core.model import Answered, Arrival, Order
 from onward.storage.postgres import rows
@@ -77,8 +78,9 @@ class Writer:
         # Of our transactions: who waits for this lock knows that the last one is over.
         self._hold = random.SystemRandom().getrandbits(62)
 
-    def commit(self, changes: Sequence[Order]) -> list[Answered]:
+    def commit(self, orders: Sequence[Order]) -> list[Answered]:
         """As the port says."""
+        changes = at_length(orders)
         until = time.monotonic() + self._busy_s
         doubtful: Transaction | None = None
         sent: Plan | None = None  # a statement that may still be executed, on a connection that was lost

@@ -463,6 +463,25 @@ ON CONFLICT DO NOTHING
 INSERT INTO entry (run, seq, value, checksum, key, kind, state, name, fingerprint, attempt, fence, begun_at, ended_at)
 SELECT column1, 0, column2, column3, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM (VALUES (?, ?, ?))
 
+-- name: add_mark
+-- The same entry for many runs (?1: their numbers as a JSON array).
+INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
+SELECT value, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM json_each(?1)
+
+-- name: add_ends
+-- The marks of runs that have returned: they differ in run, number, fence and time.
+INSERT INTO entry (run, seq, fence, ended_at, key, kind, state, name, fingerprint, value, checksum, attempt, begun_at)
+SELECT column1, column2, column3, column4, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM (VALUES (?, ?, ?, ?))
+
+-- name: add_guarded
+-- As `add_alone`, for many entries in one statement. CROSS JOIN: each row finds its run, not each run its row.
+WITH added (run, seq, guard, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
+    AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
+INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
+SELECT added.run, added.seq, added.key, added.kind, added.state, added.name, added.fingerprint, added.value,
+    added.checksum, added.attempt, added.fence, added.begun_at, added.ended_at
+FROM added CROSS JOIN run WHERE run.no = added.run AND run.fence = added.guard AND run.request IS NULL
+
 -- name: added_runs
 SELECT no FROM run WHERE no > ?
 

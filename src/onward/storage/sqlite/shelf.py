@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import apsw
 
 from onward.core.flow import Candidate, Limits
-from onward.core.model import Answer, Applied, Arrival, Change, Refused, Run
+from onward.core.model import Answer, Applied, Arrival, Change, Leasing, Refused, Run
 from onward.core.model import run_of as made_run
 from onward.storage.arrivals import Batch
 from onward.storage.guards import Guard, written
@@ -25,6 +25,8 @@ class Transaction(Protocol):
     def apply(self, change: Change) -> Applied | Refused: ...
 
     def lease(self, changes: Sequence[Change]) -> None: ...
+
+    def lease_first(self, leases: Leasing) -> None: ...
 
 
 class Shelf:
@@ -156,6 +158,9 @@ class Shelf:
             if before.args is None:
                 self._write("set_args", change.run_no, after.args)
         self._batch.lease(changes)
+
+    def lease_first(self, leases: Leasing) -> None:
+        self._batch.lease_first(leases)
 
     # -- what an arrival sees -----------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import apsw
 
 from onward.core import limits
+from onward.core.decide import at_length
 from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
@@ -170,8 +171,8 @@ class SqliteStore(Upkeep):
             finally:
                 locks.flock(turn.lock, locks.FREE)
 
-    def _commit(self, changes: Sequence[Order]) -> list[Answered]:
-        writer = self._writer
+    def _commit(self, orders: Sequence[Order]) -> list[Answered]:
+        writer, changes = self._writer, at_length(orders)
         writer.execute(_SQL["begin"])
         try:
             transaction = Transaction(writer, _SQL, self.now)
