@@ -7,11 +7,13 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import onward
 from api.steps import calls
+from api.working import until
 from onward.api import connect
 from onward.api.journal import Journal
 from onward.core import limits
@@ -350,6 +352,35 @@ def test_a_failed_run_is_attempted_again_as_a_whole_and_keeps_what_succeeded() -
     assert run.result() == "FIRST"
     assert calls == ["first", "body", "body", "body"]
     assert [one.how for one in ended] == ["failed", "failed", "done"]
+
+
+def test_a_burst_goes_on_with_a_run_that_ended_just_after_a_claim_had_looked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_again, turns = threading.Event(), iter(range(1_000))
+
+    @onward.workflow(name="ends_late", max_attempts=2, backoff=0.01)
+    def ends_late() -> int:
+        assert looked_again.wait(10)
+        calls.append("body")
+        if len(calls) < 2:
+            raise ConnectionError("down")
+        return len(calls)
+
+    def turn() -> Any:
+        answer = ask()
+        if next(turns) == 1:
+            looked_again.set()
+            until(lambda: worker.active == 0)
+        return answer
+
+    run = ends_late.start()
+    worker = Worker(connect.engine())
+    ask = worker.turn
+    monkeypatch.setattr(worker, "turn", turn)
+    worker.run(burst=True)
+    assert worker.rest(5) == 0
+    assert run.state == "done"
 
 
 def test_a_run_that_fails_for_good_is_a_dead_letter_until_it_is_retried() -> None:

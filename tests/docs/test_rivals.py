@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -53,10 +55,11 @@ def test_the_measurement_tells_a_loop_that_continues_from_one_that_does_not(tmp_
     assert rows["done.txt by hand, default"] == ["0, 0", "1, 1", "0, 0", "0, 1"]
 
 
-def table(text: str) -> list[list[str]]:
-    """The cells of every row of the first table below its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def table(text: str, number: int = 0) -> list[list[str]]:
+    """The cells of every row of a table below its head."""
+    groups = groupby(text.splitlines(), key=lambda line: line.startswith("|"))
+    tables = [list(lines)[2:] for is_table, lines in groups if is_table]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables[number]]
 
 
 def test_the_judge_counts_what_is_missing_and_what_is_there_twice(
@@ -79,6 +82,13 @@ def test_the_page_has_a_row_for_everybody_in_every_setting(rivals: dict[str, Mod
         for setting in rival.settings
     ]
     assert titles == expected
+
+
+def test_the_page_has_a_row_for_every_queue_in_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(RIVALS.parent / "queues"))
+    field = importlib.import_module("contestants").FIELD
+    expected = [(f"{one.title}, {setting}", one.store) for one in field for setting in one.settings]
+    assert [(cells[0], cells[1]) for cells in table(PAGE.read_text("utf-8"), 1)] == expected
 
 
 def test_every_rival_has_its_script_and_pins_without_addresses(rivals: dict[str, ModuleType]) -> None:

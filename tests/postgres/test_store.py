@@ -264,6 +264,7 @@ def test_both_databases_know_the_same_statements() -> None:
             "least",
             "new_runs",
             "end_alone",
+            *("add_mark", "add_ends", "add_guarded"),
         ),
     }
     assert set(sqlite) - set(postgres) == only_sqlite

@@ -80,10 +80,12 @@ class Worker:
         self._at_most = at_most
         self._enter()
         while not self._draining:
+            # Asked before the claim: what ends after that may be due again at once, and the claim has not seen it.
+            was_busy = bool(self._held)
             version, got = self.turn()
             if at_most is not None and self.executed >= at_most:
                 return
-            if got == 0 and burst and not self._held and not self._is_more_soon():
+            if got == 0 and burst and not (was_busy or self._held or self._is_more_soon()):
                 return
             if not got:
                 self._await(version)
