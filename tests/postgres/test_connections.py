@@ -307,7 +307,7 @@ def test_a_crash_of_the_server_is_waited_out(open_store: Open, postgres_server: 
     thread.start()
     while len(done) < 3:
         time.sleep(0.01)
-    # What other tests have written is none of this recovery's: a gigabyte takes longer than a writer waits.
+    # What other tests have written, up to a gigabyte, is none of this recovery's: a writer waits 30 s for it.
     postgres_server.execute("CHECKPOINT")
     postgres_server.stop(immediate=True)
     time.sleep(0.5)
