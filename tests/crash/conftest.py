@@ -1,13 +1,12 @@
 """One shim and one fork server for all crash tests of a test process."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crash.harness import SOURCE, Server, compile_shim, scratch
+from crash.harness import Server, compile_shim, copied, scratch
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +25,7 @@ def shim(memory: Path) -> Path:
 @pytest.fixture(scope="session")
 def source(memory: Path) -> Path:
     """A copy of the code as it is now: a file saved during the tests must not end up in half of the forks."""
-    copy: Path = shutil.copytree(SOURCE, memory / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
+    return copied(memory / "src")
 
 
 @pytest.fixture(scope="session")

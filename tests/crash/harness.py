@@ -63,6 +63,12 @@ def compile_shim(folder: Path) -> Path:
     return library
 
 
+def copied(to: Path) -> Path:
+    """A copy of the source as it is now, with what is compiled of it: else every program would compile it again."""
+    # What is being compiled at this moment has another name until it is done.
+    return shutil.copytree(SOURCE, to, ignore=shutil.ignore_patterns("*.pyc.*"), dirs_exist_ok=True)
+
+
 class Server:
     """A fork server that runs the code of `source`."""
 

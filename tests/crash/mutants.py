@@ -6,13 +6,12 @@ error, not a pass: then the code has changed and the mutant must be written anew
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from crash.harness import SOURCE
+from crash.harness import copied
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class NoLongerApplies(AssertionError):
 
 def planted(mutant: Mutant, folder: Path) -> Path:
     """A copy of the source with the mutant in it; where it is."""
-    copy = Path(tempfile.mkdtemp(prefix="mutant-", dir=folder))
-    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    copy = copied(Path(tempfile.mkdtemp(prefix="mutant-", dir=folder)))
     for edit in mutant.edits:
         file = _place(mutant, edit, copy / "onward")
         file.write_text(file.read_text().replace(edit.old, edit.new))

@@ -130,7 +130,14 @@ def other_pythons() -> list[str]:
     return [found[version] for version in sorted(found)]
 
 
-@pytest.fixture(scope="module", params=other_pythons() or [None], ids=str)
+# The newest on every change, the others in the full set: each is given an environment of its own.
+OTHERS = other_pythons() or [None]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=[pytest.mark.full] * (one != OTHERS[-1]), id=str(one)) for one in OTHERS],
+)
 def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Another Python with what onward needs at run time."""
     if request.param is None:

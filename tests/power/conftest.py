@@ -1,13 +1,12 @@
 """The recorder, and a copy of the code as it is now, for all tests of a test process."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crash.harness import SOURCE, Server, compile_shim, scratch
+from crash.harness import Server, compile_shim, copied, scratch
 from power.harness import compile_recorder
 
 
@@ -26,8 +25,7 @@ def recorder(memory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def source(memory: Path) -> Path:
-    copy: Path = shutil.copytree(SOURCE, memory / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
+    return copied(memory / "src")
 
 
 @pytest.fixture(scope="session")

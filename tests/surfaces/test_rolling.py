@@ -76,8 +76,8 @@ def newer(tmp_path: Path) -> Callable[[str], Path]:
     def make(script: str) -> Path:
         source = tmp_path / "newer"
         product = source / "onward"
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(onward.storage.__file__).parents[1], product, ignore=ignored)
+        unfinished = shutil.ignore_patterns("*.pyc.*")
+        shutil.copytree(Path(onward.storage.__file__).parents[1], product, ignore=unfinished)
         storage = product / "storage"
         _next(storage / "migrate.py", storage / "sqlite", migrate.VERSION, script, "")
         _next(storage / "postgres" / "layout.py", storage / "postgres", layout.VERSION, script, "onward.")
