@@ -318,7 +318,8 @@ class Store(Protocol):
         JournalUnusable, naming the tool, where the database has its own way to make copies.
 
         The copy is complete, checked and durable before it takes its place; readable by its owner alone. It replaces
-        an earlier copy, and nothing else. Raises JournalUnusable (a place that cannot be), JournalFull, JournalBroken
+        an earlier copy, and nothing else. Raises UsageError (that is no place for a copy), JournalUnusable (it cannot be
+        written there), JournalFull, JournalBroken
         (the journal is damaged, so there is no copy); then `target` is as it was.
         """
         ...

@@ -14,7 +14,7 @@ from typing import Final
 
 import apsw
 
-from onward.core.errors import JournalBroken, JournalError, JournalFull, JournalUnusable
+from onward.core.errors import JournalBroken, JournalError, JournalFull, JournalUnusable, UsageError
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
 from onward.core.texts import plain
 from onward.storage import guards, host, parts
@@ -126,7 +126,8 @@ class Upkeep(Reader):
                     _verify(part, target)
                 settle(part, target)
         except OSError as problem:
-            raise JournalUnusable(
+            is_no_place = isinstance(problem, (FileNotFoundError, NotADirectoryError))
+            raise (UsageError if is_no_place else JournalUnusable)(
                 f"the copy {plain(str(target), 1_000)} cannot be written: {problem.strerror or problem}; the journal "
                 f"is as it was. Name another file."
             ) from problem
@@ -172,16 +173,12 @@ def _write_all(writer: apsw.Connection, statement: str, rows: Iterable[Row]) -> 
 def _refuse_target(target: Path, journal: Path) -> None:
     """Only a journal that nobody has open may be replaced by a copy."""
     if not target.name or not str(target).isprintable():
-        raise JournalUnusable(
-            f"{plain(str(target))} is no name for a file; nothing was written. Name another."
-        )
+        raise UsageError(f"{plain(str(target))} is no name for a file; nothing was written. Name another.")
     sides = [end for end in ("-wal", "-shm") if files.side(target, end).exists()]
     if target == journal or sides:
-        raise JournalUnusable(
-            f"{target} is a journal in use; nothing was written. Name another file for the copy."
-        )
+        raise UsageError(f"{target} is a journal in use; nothing was written. Name another file for the copy.")
     if target.is_symlink() or (target.exists() and not is_journal(target)):
-        raise JournalUnusable(
+        raise UsageError(
             f"{target} is there already and is no copy of a journal; nothing was written. Name another file."
         )
 
