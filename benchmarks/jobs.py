@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter, process_time, time
 
 import journal
 from floor import Floor, Meter
@@ -20,6 +20,11 @@ _PAIRS = 500  # of the floor
 _STARTED = 50_000
 _TIMES = 10
 _CPU_US = 60
+_CLAIM = """
+UPDATE job SET state = 'running', owner = 'me', until = ?
+WHERE id = (SELECT id FROM job WHERE state = 'ready' ORDER BY id LIMIT 1) RETURNING id, args
+"""
+_COMPLETE = "UPDATE job SET state = 'done', owner = NULL, until = NULL WHERE id = ?"
 
 
 @onward.workflow
@@ -28,23 +33,24 @@ def noop(number: int) -> int:
 
 
 class Queue:
-    """What the least queue would need: one commit that claims a job, and one that completes it."""
+    """What the least queue would need: one commit that finds and leases a job, and one that completes it."""
 
     def __init__(self, floor: Floor) -> None:
         self._execute, self._floor = floor.connection.execute, floor
-        self._execute("CREATE TABLE job (id INTEGER PRIMARY KEY, state TEXT, owner TEXT)")
-        self._next = 0
+        self._execute(
+            "CREATE TABLE job (id INTEGER PRIMARY KEY, args TEXT, state TEXT, owner TEXT, until REAL)"
+        )
+        self._execute("CREATE INDEX ready ON job (id) WHERE state = 'ready'")
 
     def two_commits(self, count: int) -> float:
         """Microseconds for each job."""
-        first, self._next = self._next, self._next + count
-        rows = [(number, "ready", None) for number in range(first, self._next)]
         with self._floor.connection as connection:
-            connection.executemany("INSERT INTO job VALUES (?, ?, ?)", rows)
+            rows = [(f"[[{number}],{{}}]",) for number in range(count)]
+            connection.executemany("INSERT INTO job (args, state) VALUES (?, 'ready')", rows)
         with Meter(count) as meter:
-            for number, _, _ in rows:
-                self._execute("UPDATE job SET state = 'running', owner = 'me' WHERE id = ?", (number,))
-                self._execute("UPDATE job SET state = 'done', owner = NULL WHERE id = ?", (number,))
+            for _ in range(count):
+                ((number, _),) = self._execute(_CLAIM, (time() + 15,)).fetchall()
+                self._execute(_COMPLETE, (number,))
         self._floor.recycle()
         return meter.cost.wall_us
 
@@ -81,6 +87,8 @@ def measure(folder: Path) -> list[Row]:
                 figures.clear()
     times = median(one / other for one, other in zip(pair, wall, strict=True))
     total = f"{_ROUNDS} × {_JOBS:,} jobs"
+    # On a disk with fast syncs ten times the floor is more than the CPU that the next row allows: see decision 25.
+    allowed = median(pair) / _CPU_US
     return [
         Row(
             f"start no-op jobs in bulk, {total}",
@@ -95,9 +103,9 @@ def measure(folder: Path) -> list[Row]:
             f"execute them in one worker, {total}",
             f"{1e6 / median(pair):,.0f} jobs/s (claim and complete, two commits)",
             f"{1e6 / median(wall):,.0f} jobs/s, {times:.1f} × the floor",
-            f"≥ {_TIMES} × the floor",
+            f"≥ {_TIMES} × the floor, or {1e6 / _CPU_US:,.0f} jobs/s",
             times,
-            _TIMES,
+            min(_TIMES, allowed),
             at_least=True,
         ),
         Row(
