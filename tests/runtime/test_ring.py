@@ -115,6 +115,7 @@ def test_a_store_closes_its_bell(tmp_path: Path) -> None:
     assert bell == opened.doorbell()
     opened.close()
     if bell is not None:
+        (descriptor,) = bell.descriptors()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(bell)
+            os.fstat(descriptor)
     assert opened.doorbell() is None

@@ -77,7 +77,7 @@ class Handle(Generic[R]):
         looks = self._looks(engine, timeout)
         try:
             while True:
-                time.sleep(next(looks))
+                engine.store.linger(next(looks))
         except StopIteration as got:
             return cast("R", result_of(got.value))
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from onward.core import limits
+from onward.storage.bell import Bell, Pipe, readable
 
-# A commit rings the store's bell when it begins to write and is visible when it is durable: after a few milliseconds,
-# or later on a slow disk. For so long it is looked for, at first after this time, then twice as long each time.
+# A commit may ring the store's bell when it begins to write, and is visible when it is durable: after a few
+# milliseconds, or later on a slow disk. For so long it is looked for, at first after this time, then twice as long each
+# time.
 _VISIBLE_S: Final = 0.25
 _FIRST_LOOK_S: Final = 0.001
 
@@ -19,21 +19,15 @@ _FIRST_LOOK_S: Final = 0.001
 class Ring:
     """Wakes one thread. Anybody may ring, a signal handler too; once rung it wakes at once, or the next time."""
 
-    def __init__(self, doorbell: int | None) -> None:
-        """`doorbell`: that of the store (see `Store.doorbell`); without one it is looked every LOOK_S."""
-        self._doorbell = doorbell
-        self._ends: tuple[int, ...] = ()
-        self._ear, self._mouth = self._ends = os.pipe()
-        for end in self._ends:
-            os.set_blocking(end, False)
+    def __init__(self, bell: Bell | None) -> None:
+        """`bell`: that of the store (see `Store.doorbell`); where it tells nothing it is looked every LOOK_S."""
+        self._bell = bell
+        self._pipe = Pipe()
         self._looks_until = time.monotonic() + _VISIBLE_S  # until then what was written may become visible
         self._pause = _FIRST_LOOK_S  # before the next look
 
     def ring(self) -> None:
-        try:
-            os.write(self._mouth, b"!")
-        except BlockingIOError:  # it has not been heard for so long that the pipe is full: it is rung already
-            return
+        self._pipe.ring()
 
     def wait(self, until: float, is_news: Callable[[], bool]) -> None:
         """Return when it was rung, when `is_news` says so, or at `until`, by the monotonic clock.
@@ -42,47 +36,23 @@ class Ring:
         """
         while True:
             now = time.monotonic()
-            listens = self._doorbell is not None and now >= self._looks_until
-            if self._is_at_the_door() and listens:
-                listens, self._pause = False, _FIRST_LOOK_S
+            ears = () if self._bell is None or now < self._looks_until else self._bell.descriptors()
+            if self._bell is not None and self._bell.rang() and ears:
+                ears, self._pause = (), _FIRST_LOOK_S
                 self._looks_until = now + _VISIBLE_S
             if is_news() or now >= until:
                 return
             left = until - now
-            if self._heard(left if listens else min(self._pause, left), listens=listens):
+            if self._heard(left if ears else min(self._pause, left), ears):
                 return
             self._pause = min(2 * self._pause, limits.LOOK_S)
 
     def close(self) -> None:
-        for end in self._ends:
-            os.close(end)
-        self._ends = ()
+        self._pipe.close()
 
     def __del__(self) -> None:  # a process may have many workers, one after the other
         self.close()
 
-    def _heard(self, seconds: float, *, listens: bool) -> bool:
+    def _heard(self, seconds: float, ears: Sequence[int]) -> bool:
         """Wait for so long, or until somebody is heard; whether it was one of ours."""
-        poll = select.poll()
-        poll.register(self._ear, select.POLLIN)
-        if listens and self._doorbell is not None:
-            poll.register(self._doorbell, select.POLLIN)
-        if self._ear not in dict(poll.poll(1_000 * seconds)):
-            return False
-        while _read(self._ear):
-            pass
-        return True
-
-    def _is_at_the_door(self) -> bool:
-        """Whether the store's bell has rung; it is silent again afterwards."""
-        rang = False
-        while self._doorbell is not None and _read(self._doorbell):
-            rang = True
-        return rang
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except BlockingIOError:
-        return b""
+        return self._pipe.ear in readable(seconds, (self._pipe.ear, *ears)) and self._pipe.silence()

@@ -24,6 +24,7 @@ from onward.core.model import (
     WorkerRow,
 )
 from onward.core.schedules import Move, Schedule
+from onward.storage.bell import Bell
 
 
 class Store(Protocol):
@@ -299,11 +300,15 @@ class Store(Protocol):
         """
         ...
 
-    def doorbell(self) -> int | None:
-        """A descriptor to poll: readable once anybody has begun to write, until it is read. None if there is none.
+    def doorbell(self) -> Bell | None:
+        """What rings when anybody has written, or has begun to; None if there is no such thing here. For one listener.
 
         What was written then is visible, and `version` another one, when its commit is durable. The store closes it.
         """
+        ...
+
+    def linger(self, seconds: float) -> None:
+        """Sleep for so long, or less if it is known sooner that somebody has written; any number of threads may."""
         ...
 
     def problems(self) -> Iterator[str]:
@@ -318,9 +323,9 @@ class Store(Protocol):
         JournalUnusable, naming the tool, where the database has its own way to make copies.
 
         The copy is complete, checked and durable before it takes its place; readable by its owner alone. It replaces
-        an earlier copy, and nothing else. Raises UsageError (that is no place for a copy), JournalUnusable (it cannot be
-        written there), JournalFull, JournalBroken
-        (the journal is damaged, so there is no copy); then `target` is as it was.
+        an earlier copy, and nothing else. Raises UsageError (that is no place for a copy), JournalUnusable (it cannot
+        be written there), JournalFull, JournalBroken (the journal is damaged, so there is no copy); then `target` is
+        as it was.
         """
         ...
 

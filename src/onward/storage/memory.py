@@ -497,8 +497,11 @@ class MemoryStore:
     def version(self) -> object:
         return self._version
 
-    def doorbell(self) -> int | None:
+    def doorbell(self) -> None:
         return None
+
+    def linger(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def problems(self) -> Iterator[str]:
         self._refuse_if_unusable()

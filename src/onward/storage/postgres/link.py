@@ -53,6 +53,14 @@ class Link:
         """What the other side says its process is; a pooler says something else than the server."""
         return self._pg.backend_pid
 
+    @property
+    def socket(self) -> int | None:
+        """Its descriptor, which any thread may poll; None once it is gone."""
+        try:
+            return self._pg.socket
+        except psycopg.Error:
+            return None
+
     def is_ours(self, setting: str) -> None:
         """The session is known to be nobody else's: set it up."""
         self.direct, self.settings = True, ()
@@ -142,13 +150,17 @@ class Link:
 
     def heard(self) -> list[int]:
         """The backends that have notified us since it was last asked; sends nothing, and waits for nothing."""
-        heard = []
         try:
             self._pg.consume_input()
-            while (notify := self._pg.notifies()) is not None:
-                heard.append(notify.be_pid)
         except psycopg.Error as problem:
             raise self._failed(problem) from problem
+        return self.overheard()
+
+    def overheard(self) -> list[int]:
+        """As `heard`, of what has come with answers."""
+        heard = []
+        while not self._connection.closed and (notify := self._pg.notifies()) is not None:
+            heard.append(notify.be_pid)
         return heard
 
     def rollback(self) -> None:

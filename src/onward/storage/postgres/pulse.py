@@ -19,9 +19,9 @@ UNTOLD_S: Final = 0.05
 class Pulse:
     """Counts what is heard, and looks when it is time. One for each open store."""
 
-    def __init__(self, ask: Callable[[], str], heard: Callable[[], tuple[bool, int]]) -> None:
-        """`heard`: whether we are told by the server, and of how many commits we have been since we last asked."""
-        self._ask, self._heard = ask, heard
+    def __init__(self, ask: Callable[[], str], listen: Callable[[], bool]) -> None:
+        """`listen`: whether we are told by the server; what we are told it hands to `hear`."""
+        self._ask, self._listen = ask, listen
         self._count = 0
         self._snapshot = ""
         self._due = 0.0
@@ -30,9 +30,12 @@ class Pulse:
         """We have written ourselves: look at the next opportunity."""
         self._due = 0.0
 
-    def version(self) -> object:
-        told, commits = self._heard()
+    def hear(self, commits: int) -> None:
+        """Others have written so many times. Called by one thread at a time: none of them may be lost."""
         self._count += commits
+
+    def version(self) -> object:
+        told = self._listen()
         now = time.monotonic()
         if now >= self._due:
             self._due = now + (TOLD_S if told else UNTOLD_S)

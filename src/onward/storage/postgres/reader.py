@@ -46,6 +46,7 @@ class Pool:
         self._connector = connector
         self._idle: list[Link] = []
         self._places = threading.Semaphore(_MOST)
+        self._closed = False
 
     @contextmanager
     def borrowed(self, until: float) -> Iterator[Link]:
@@ -58,6 +59,8 @@ class Pool:
                     self._idle.append(link)
                 else:
                     link.close()
+                if self._closed:  # while somebody was reading
+                    self.close()
 
     def put(self, link: Link) -> None:
         self._idle.append(link)
@@ -78,6 +81,7 @@ class Pool:
             link.abandon()
 
     def close(self) -> None:
+        self._closed = True
         while (link := self._taken()) is not None:
             link.close()
 

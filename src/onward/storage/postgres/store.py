@@ -22,12 +22,14 @@ from onward.core.errors import JournalBroken, JournalError, JournalUnusable, NoJ
 from onward.core.flow import Settings
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
+from onward.storage.bell import readable
 from onward.storage.masked import Masked
 from onward.storage.postgres import calendar, layout, locks, presence
 from onward.storage.postgres.address import parsed
 from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.clock import DatabaseClock
 from onward.storage.postgres.connecting import Connector
+from onward.storage.postgres.ear import Ear
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
 from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.presence import Absences, Traces
@@ -79,7 +81,8 @@ class PostgresStore(Upkeep):
         self._absences = Absences(grace_s=grace_s)
         self._up_s = up_s
         self._told = False
-        self._pulse = Pulse(lambda: str(self._rows("data_version")[0][0]), self._heard)
+        self._pulse = Pulse(lambda: str(self._rows("data_version")[0][0]), self._listens)
+        self._ear = Ear(lambda: self._keeper.present)
         self._forked = False
         _open.add(self)
 
@@ -173,8 +176,12 @@ class PostgresStore(Upkeep):
                 try:
                     link = self._keeper_link(until)
                     if len(steps) == 1:
-                        return [link.ask(steps[0][0], *steps[0][1])]
-                    return link.all(("begin", ()), *steps, ("commit", ()))[1:-1]
+                        found = [link.ask(steps[0][0], *steps[0][1])]
+                    else:
+                        found = link.all(("begin", ()), *steps, ("commit", ()))[1:-1]
+                    if self._hear(link, link.overheard()):
+                        self._ear.overhear()
+                    return found
                 except Lost as lost:
                     if time.monotonic() >= until:
                         raise self._connector.unreachable(lost) from lost
@@ -207,28 +214,42 @@ class PostgresStore(Upkeep):
     def _lock_of(self, owner_id: str) -> int:
         return locks.number(self._connector.address.schema, "owner", owner_id)
 
-    def _heard(self) -> tuple[bool, int]:
-        """Whether the server tells us of what others do, and of how much it has told since this was last asked."""
+    def _listens(self) -> bool:
+        """Whether the server tells us of what others do; counts what it has told."""
         if not self._keeping.acquire(blocking=False):
-            return self._told, 0  # in use: what comes meanwhile is counted next time
+            return self._told  # in use: whoever uses it counts what comes meanwhile
         try:
             link = self._keeper_link(time.monotonic())
             self._told = link.direct
-            ours = (link.backend_pid, self._writer.backend_pid)
-            return self._told, sum(pid not in ours for pid in link.heard()) if link.direct else 0
+            if link.direct:
+                self._ear.silence()
+                self._hear(link, link.heard())
+            return self._told
         except (JournalError, Lost):
-            return False, 0
+            return False
         finally:
             self._keeping.release()
+
+    def _hear(self, link: Link, backends: Sequence[int]) -> int:
+        """Count what others have told; how much it was."""
+        ours = (link.backend_pid, self._writer.backend_pid)
+        others = sum(backend not in ours for backend in backends)
+        self._pulse.hear(others)
+        return others
 
     def version(self) -> object:
         self._refuse_if_closed()
         return self._pulse.version()
 
-    def doorbell(self) -> int | None:
-        return (
-            None  # what is heard is asked of the connection, which may be another one after the next restart
-        )
+    def doorbell(self) -> Ear | None:
+        return self._ear if self._closed is None else None
+
+    def linger(self, seconds: float) -> None:
+        ears = self._ear.descriptors()
+        if ears:
+            readable(seconds, ears)
+        else:
+            time.sleep(seconds)
 
     def renew(self, owner: str, until: float) -> list[tuple[int, Request | None]]:
         [held] = self._kept(("renew", (owner, until)))
@@ -369,6 +390,7 @@ class PostgresStore(Upkeep):
         self._writer.abandon()
         self._keeper.abandon()
         self._pool.abandon()
+        self._ear.close()
 
     def close(self) -> None:
         """Let go of everything. Closing twice is harmless."""
@@ -382,6 +404,7 @@ class PostgresStore(Upkeep):
             self._writer.close()
             self._keeper.drop()
             self._pool.close()
+            self._ear.close()
 
 
 _open: WeakSet[PostgresStore] = WeakSet()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from onward.core.lazily import Lazily
+from onward.storage.bell import emptied
 
 if TYPE_CHECKING:
     import ctypes
@@ -22,8 +23,24 @@ else:
 _MODIFY: Final = 0x00000002
 
 
-def hung(log: Path) -> int | None:
-    """A descriptor that is readable once `log` has been written to, until it is read; None if there is none here."""
+class Doorbell:
+    """See `storage.bell.Bell`. For one listener: it is silenced by being heard."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (self.descriptor,)
+
+    def rang(self) -> bool:
+        return emptied(self.descriptor)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def hung(log: Path) -> Doorbell | None:
+    """What rings once `log` has been written to; None if there is no such thing here."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -33,4 +50,4 @@ def hung(log: Path) -> int | None:
     if libc.inotify_add_watch(bell, os.fsencode(log), _MODIFY) < 0:
         os.close(bell)
         return None
-    return bell
+    return Doorbell(bell)

@@ -73,7 +73,7 @@ class SqliteStore(Upkeep):
         self._writing = threading.Lock()
         self._tidying = threading.Lock()
         self._unusable: JournalError | None = None
-        self._doorbell: int | None = None
+        self._doorbell: doorbell.Doorbell | None = None
         self._look_at = 0.0
         refuse_affected_sqlite(apsw.sqlite_lib_version(), forced=force_sqlite)
         created = files.prepare(self._path, force_network=force_network)
@@ -406,15 +406,18 @@ class SqliteStore(Upkeep):
         """Who holds all of these has the store to itself; they are taken in this order."""
         return self._tidying, self._writing, self._reading
 
-    def doorbell(self) -> int | None:
+    def doorbell(self) -> doorbell.Doorbell | None:
         with self._writing:
             if self._doorbell is None and self._closed is None:
                 self._doorbell = doorbell.hung(Path(f"{self._path}-wal"))
             return self._doorbell
 
+    def linger(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _take_down_doorbell(self) -> None:
         if self._doorbell is not None:
-            os.close(self._doorbell)
+            self._doorbell.close()
             self._doorbell = None
 
     def abandon(self) -> None:

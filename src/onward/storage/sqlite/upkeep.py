@@ -176,7 +176,9 @@ def _refuse_target(target: Path, journal: Path) -> None:
         raise UsageError(f"{plain(str(target))} is no name for a file; nothing was written. Name another.")
     sides = [end for end in ("-wal", "-shm") if files.side(target, end).exists()]
     if target == journal or sides:
-        raise UsageError(f"{target} is a journal in use; nothing was written. Name another file for the copy.")
+        raise UsageError(
+            f"{target} is a journal in use; nothing was written. Name another file for the copy."
+        )
     if target.is_symlink() or (target.exists() and not is_journal(target)):
         raise UsageError(
             f"{target} is there already and is no copy of a journal; nothing was written. Name another file."
