@@ -18,15 +18,16 @@ _START_S = 60
 
 
 class Crew:
-    """Workers of one script on the journal in `folder`; what they say goes to `workers.log` there."""
+    """Workers of one script on the journal in `folder`, or on another; what they say goes to `workers.log` there."""
 
-    def __init__(self, script: Path, folder: Path) -> None:
+    def __init__(self, script: Path, folder: Path, url: str | None = None) -> None:
         self._script, self.folder = script, folder
+        self._url = url or f"sqlite:///{folder / 'journal.db'}"
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def hire(self, *options: str) -> int:
         """Start a worker; its pid. It may not work yet."""
-        environment = dict(os.environ, ONWARD_URL=f"sqlite:///{self.folder / 'journal.db'}")
+        environment = dict(os.environ, ONWARD_URL=self._url)
         command = [sys.executable, "-m", "onward.cli", "worker", str(self._script), *options]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
@@ -74,8 +75,8 @@ def at_work() -> int:
 
 
 @contextmanager
-def crew(script: Path, folder: Path) -> Iterator[Crew]:
-    hired = Crew(script, folder)
+def crew(script: Path, folder: Path, url: str | None = None) -> Iterator[Crew]:
+    hired = Crew(script, folder, url)
     try:
         yield hired
     finally:

@@ -23,8 +23,13 @@ def double(number: int) -> int:
 
 def measure(folder: Path) -> list[Row]:
     onward.connect(folder / "journal.db")
+    return rows(folder)
+
+
+def rows(folder: Path, url: str | None = None, where: str = "") -> list[Row]:
+    """On the journal that is connected, which is the one at `url` if that is not the one in `folder`."""
     taken: list[float] = []
-    with crew(Path(__file__).resolve(), folder) as workers:
+    with crew(Path(__file__).resolve(), folder, url) as workers:
         workers.hire("--quiet")
         workers.assemble(1)
         for number in range(10 + _ASKED):
@@ -34,7 +39,7 @@ def measure(folder: Path) -> list[Row]:
                 raise SystemExit("a wrong result came back; nothing was measured")
             taken.append(1_000 * (time.perf_counter() - began))
     cuts = quantiles(taken[10:], n=100)
-    what = f"start → result in another process that is idle, {_ASKED} times"
+    what = f"start → result in another process that is idle{where}, {_ASKED} times"
     return [
         Row(f"{what}: p50", "–", f"{cuts[49]:.1f} ms", f"≤ {_P50_MS} ms", cuts[49], _P50_MS),
         Row(f"{what}: p99", "–", f"{cuts[98]:.1f} ms", f"≤ {_P99_MS} ms", cuts[98], _P99_MS),

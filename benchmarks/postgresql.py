@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import fleet
+import latency
 import psycopg
 import sequential
 from floor import Cost, Meter
@@ -66,7 +67,7 @@ def measure(folder: Path) -> list[Row]:
     with server(folder / "server") as running:
         floor = Floor(running)
         onward.connect(running.url())
-        rows = [_sequential(floor), _fleet(floor)]
+        rows = [_sequential(floor), _fleet(floor), *latency.rows(folder, running.url(), ", PostgreSQL")]
         onward.connect("memory:")
     return rows
 

@@ -34,12 +34,14 @@ class Ring:
 
         `is_news` looks at the store. It is asked at first, and while somebody may have written to it.
         """
+        bell = self._bell
         while True:
             now = time.monotonic()
-            ears = () if self._bell is None or now < self._looks_until else self._bell.descriptors()
-            if self._bell is not None and self._bell.rang() and ears:
+            ears = () if bell is None or now < self._looks_until else bell.descriptors()
+            if bell is not None and bell.rang() and ears:
                 ears, self._pause = (), _FIRST_LOOK_S
-                self._looks_until = now + _VISIBLE_S
+                # Where it rings too early it is looked for a while; elsewhere that was no news, and is over in a moment.
+                self._looks_until = now + (_VISIBLE_S if bell.is_early else 0.0)
             if is_news() or now >= until:
                 return
             left = until - now

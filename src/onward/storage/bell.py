@@ -11,6 +11,11 @@ from typing import Protocol
 class Bell(Protocol):
     """For one listener. Never blocks."""
 
+    @property
+    def is_early(self) -> bool:
+        """Whether it rings before there is something to see."""
+        ...
+
     def descriptors(self) -> Sequence[int]:
         """What to poll now: one of them is readable once it has rung. None where nobody tells us at present."""
         ...

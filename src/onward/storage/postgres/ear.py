@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from onward.storage.bell import Pipe, readable
 from onward.storage.postgres.link import Link
@@ -10,6 +11,8 @@ from onward.storage.postgres.link import Link
 
 class Ear:
     """See `storage.bell.Bell`. For any number of listeners: what came is counted, and read, by `Store.version`."""
+
+    is_early: Final = False
 
     def __init__(self, present: Callable[[], Link | None]) -> None:
         """`present`: the connection that listens, if there is one; asked anew each time, it may be another one."""

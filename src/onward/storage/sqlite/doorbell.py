@@ -26,6 +26,8 @@ _MODIFY: Final = 0x00000002
 class Doorbell:
     """See `storage.bell.Bell`. For one listener: it is silenced by being heard."""
 
+    is_early: Final = True
+
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
