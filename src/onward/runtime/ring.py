@@ -40,7 +40,7 @@ class Ring:
             ears = () if bell is None or now < self._looks_until else bell.descriptors()
             if bell is not None and bell.rang() and ears:
                 ears, self._pause = (), _FIRST_LOOK_S
-                # Where it rings too early it is looked for a while; elsewhere that was no news, and is over in a moment.
+                # Where it rings too early one looks for a while; elsewhere that was no news, and is over at once.
                 self._looks_until = now + (_VISIBLE_S if bell.is_early else 0.0)
             if is_news() or now >= until:
                 return
