@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,16 +30,25 @@ class Doorbell:
     is_early: Final = True
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+        self._descriptor = descriptor
+        # Closed while somebody reads it, its number may be that of another file already.
+        self._reading = threading.Lock()
 
     def descriptors(self) -> tuple[int, ...]:
-        return (self.descriptor,)
+        return () if self._descriptor < 0 else (self._descriptor,)
 
     def rang(self) -> bool:
-        return emptied(self.descriptor)
+        with self._reading:
+            return self._descriptor >= 0 and emptied(self._descriptor)
 
     def close(self) -> None:
-        os.close(self.descriptor)
+        with self._reading:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """In a forked child, where the lock may be held by nobody."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
 
 def hung(log: Path) -> Doorbell | None:

@@ -423,7 +423,9 @@ class SqliteStore(Upkeep):
     def abandon(self) -> None:
         if self._closed is not None:
             return
-        self._take_down_doorbell()
+        if self._doorbell is not None:
+            self._doorbell.abandon()
+            self._doorbell = None
         # Not closed here: see `forks` for when that is harmless.
         _abandoned.extend((self._writer, self._keeper, self._connection))
         self._owners.close()
