@@ -34,15 +34,15 @@ def accept(losses: Losses, tell: Tell) -> None:
 
 @pytest.mark.parametrize(
     "scene",
-    # Every third one, and all of them in the full set: each takes seconds, and they do much the same to the disk.
-    [pytest.param(one, marks=[pytest.mark.full] * (at % 3 > 0)) for at, one in enumerate(SCENES)],
+    # Every fourth one, and all of them in the full set: each takes seconds, and they do much the same to the disk.
+    [pytest.param(one, marks=[pytest.mark.full] * (at % 4 > 0)) for at, one in enumerate(SCENES)],
     ids=[one.name for one in SCENES],
 )
 def test_what_was_acknowledged_survives_a_power_failure(
     memory: Path, recorder: Path, source: Path, server: Server, scene: Scene, tell: Tell
 ) -> None:
     # One half of the scenes with checkpoints, the other without; both of all in the full set.
-    story = record(memory, recorder, source, scene, tidies=SCENES.index(scene) % 6 == 0)
+    story = record(memory, recorder, source, scene, tidies=SCENES.index(scene) % 8 == 0)
     accept(fail_everywhere(story, server, policies=POLICIES, share=0.1, seed=SEED, reruns=0.05), tell)
 
 
