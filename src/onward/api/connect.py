@@ -88,6 +88,11 @@ def engine() -> Engine:
         return _engine
 
 
+def uses(engine: Engine) -> bool:
+    """Whether it is the open journal of this process."""
+    return _engine is engine
+
+
 def find_url(start: Path | None = None) -> str:
     """The URL that is used when none is given to `connect`."""
     url = os.environ.get("ONWARD_URL")

@@ -104,8 +104,12 @@ class Journal:
         return Queues(self)
 
     def close(self) -> None:
-        """Close the journal; `with onward.Journal() as journal:` does it at the end."""
-        self._engine.close()
+        """Close a journal that was opened for looking; `with` does it at the end.
+
+        The one that this process uses stays open: the program goes on with it. `onward.connect` closes that.
+        """
+        if not connect.uses(self._engine):
+            self._engine.close()
 
     def __enter__(self) -> Journal:
         return self
