@@ -432,7 +432,8 @@ class Committer:
             raise self._broken
         if self._closing:
             raise JournalBroken(
-                f"the journal {self._store.place} is closed in this process; nothing was recorded"
+                f"the journal {self._store.place} is closed in this process; nothing was recorded. Open it again: "
+                f"onward.connect(...)"
             )
 
 

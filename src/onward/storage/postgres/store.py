@@ -396,7 +396,7 @@ class PostgresStore(Upkeep):
         """Let go of everything. Closing twice is harmless."""
         if self._closed is None:
             self._closed = JournalUnusable(
-                f"the journal {self.place} is closed; nothing was recorded. Open it again."
+                f"the journal {self.place} is closed; nothing was recorded. Open it again: onward.connect(...)"
             )
         if self._forked:
             return

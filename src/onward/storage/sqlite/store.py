@@ -448,7 +448,7 @@ class SqliteStore(Upkeep):
             pass  # nothing is lost: the log is read by whoever opens the journal next
         with self._tidying, self._writing, self._reading:
             self._unusable = JournalUnusable(
-                f"the journal {self.place} is closed; nothing was recorded. Open it again."
+                f"the journal {self.place} is closed; nothing was recorded. Open it again: onward.connect(...)"
             )
             self._refuse(self._unusable)
             for connection in (self._writer, self._keeper, self._connection):
