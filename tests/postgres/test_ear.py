@@ -81,6 +81,80 @@ def test_what_came_with_the_answer_to_something_else_wakes_too(open_store: Open)
     assert not bell.rang(), "it has been heard"
 
 
+def test_what_another_thread_has_read_wakes_too(open_store: Open) -> None:
+    here, there = open_store(), open_store()
+    there.version()
+    bell, link = there.doorbell(), there._keeper.present
+    assert bell is not None
+    assert link is not None
+    assert link.socket is not None
+    bell.rang()  # it is told when it begins to listen
+    queued(here, "r")
+    assert readable(10, [link.socket]), "the word is there"
+    reader = threading.Thread(target=there.version)
+    reader.start()
+    reader.join()
+    assert not readable(0, [link.socket])
+    assert bell.rang()
+
+
+@pytest.mark.parametrize("what", ["started", "told"])
+def test_what_this_process_does_wakes_its_own_worker(open_store: Open, what: str) -> None:
+    store = open_store()
+    queued(store, "r")
+    store.version()
+    bell = store.doorbell()
+    assert bell is not None
+    bell.rang()
+    seen = store.version()
+    if what == "started":
+        queued(store, "s")
+    else:
+        store.set_queue("q", paused=False)
+    assert bell.rang()
+    assert store.version() != seen
+
+
+def test_a_ring_that_nobody_has_heard_makes_nobody_spin(open_store: Open) -> None:
+    """While the connection that listens is in use nobody can look; who waits for a result waits."""
+    store = open_store()
+    store.version()
+    store._ear.ring()
+    began_at = time.monotonic()
+    store.linger(0.2)
+    assert time.monotonic() - began_at >= 0.2
+
+
+def test_who_does_not_look_is_not_woken(open_store: Open) -> None:
+    """A worker whose hands are full would be rung for each commit of others, and never look."""
+    here, there = open_store(), open_store()
+    ring = Ring(there.doorbell())
+    there.version()
+    quiet(ring)
+    looks = Looks(there)
+    queued(here, "r")
+    asked = 0
+
+    def is_full() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    ring.wait(time.monotonic() + 1, is_full, lambda: False)
+    assert asked < 1 / limits.LOOK_S + 20
+    assert looks()
+    ring.close()
+
+
+def test_a_journal_that_is_closed_meanwhile_is_not_connected_to_again(open_store: Open) -> None:
+    store = open_store()
+    store.version()
+    store.close()
+    assert store._listens() is False
+    assert store._keeper.present is None
+    store.linger(0.0)
+
+
 def test_a_worker_whose_connection_was_cut_is_woken_over_the_next_one(
     open_store: Open, postgres_server: Server
 ) -> None:

@@ -14,6 +14,8 @@ from onward.storage.bell import Bell, Pipe, readable
 # time.
 _VISIBLE_S: Final = 0.25
 _FIRST_LOOK_S: Final = 0.001
+# The least time between two wakings by news.
+_REST_S: Final = 0.005
 
 
 class Ring:
@@ -25,24 +27,33 @@ class Ring:
         self._pipe = Pipe()
         self._looks_until = time.monotonic() + _VISIBLE_S  # until then what was written may become visible
         self._pause = _FIRST_LOOK_S  # before the next look
+        self._woke_at = float("-inf")  # by news
 
     def ring(self) -> None:
         self._pipe.ring()
 
-    def wait(self, until: float, is_news: Callable[[], bool]) -> None:
+    def wait(
+        self, until: float, is_news: Callable[[], bool], hears: Callable[[], bool] = lambda: True
+    ) -> None:
         """Return when it was rung, when `is_news` says so, or at `until`, by the monotonic clock.
 
-        `is_news` looks at the store. It is asked at first, and while somebody may have written to it.
+        `is_news` looks at the store. It is asked at first, and while somebody may have written to it. `hears`: whether
+        it looks at all; what nobody looks at would go on ringing.
         """
         bell = self._bell
+        # Not for each of many commits in a row: what a look costs is a claim, for those who wake of it.
+        rest_s = self._woke_at + _REST_S - time.monotonic()
+        if rest_s > 0 and self._heard(rest_s, ()):
+            return
         while True:
             now = time.monotonic()
-            ears = () if bell is None or now < self._looks_until else bell.descriptors()
+            ears = () if bell is None or now < self._looks_until or not hears() else bell.descriptors()
             if bell is not None and bell.rang() and ears:
                 ears, self._pause = (), _FIRST_LOOK_S
                 # Where it rings too early one looks for a while; elsewhere that was no news, and is over at once.
                 self._looks_until = now + (_VISIBLE_S if bell.is_early else 0.0)
             if is_news() or now >= until:
+                self._woke_at = time.monotonic()
                 return
             left = until - now
             if self._heard(left if ears else min(self._pause, left), ears):
@@ -51,9 +62,6 @@ class Ring:
 
     def close(self) -> None:
         self._pipe.close()
-
-    def __del__(self) -> None:  # a process may have many workers, one after the other
-        self.close()
 
     def _heard(self, seconds: float, ears: Sequence[int]) -> bool:
         """Wait for so long, or until somebody is heard; whether it was one of ours."""

@@ -219,13 +219,16 @@ class Worker:
             until = min(until, time.monotonic() + wait_s)
         if self._scheduler.next_at is not None:
             until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
-        self._ring.wait(until, lambda: self._is_news(version))
+        self._ring.wait(until, lambda: self._is_news(version), self._may_claim)
 
     def _is_news(self, version: object) -> bool:
         """Whether a claim may get something: there is room, and somebody has written."""
         self.endings.settle()
+        return self._may_claim() and self.engine.store.version() != version
+
+    def _may_claim(self) -> bool:
         # While hands are full, whoever ends a run makes the next claim.
-        return not self._hands.waiting and self._room() > 0 and self.engine.store.version() != version
+        return not self._hands.waiting and self._room() > 0
 
     def _is_more_soon(self) -> bool:
         """Whether a run that was seen is due within the moment that a worker waits in place, or a schedule at once."""

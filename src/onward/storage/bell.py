@@ -21,7 +21,7 @@ class Bell(Protocol):
         ...
 
     def rang(self) -> bool:
-        """Whether it has rung; silent again afterwards, or once the store is asked for its `version`."""
+        """Whether it has rung; silent again once it was asked and the store was asked for its `version`."""
         ...
 
 
@@ -29,6 +29,7 @@ class Pipe:
     """Rung by ourselves, from anywhere: a signal handler too. Once rung it is readable until it is silenced."""
 
     def __init__(self) -> None:
+        self.ear = self._mouth = -1
         self.ear, self._mouth = os.pipe()
         for end in (self.ear, self._mouth):
             os.set_blocking(end, False)
@@ -48,6 +49,9 @@ class Pipe:
         for end in ends:
             if end >= 0:
                 os.close(end)
+
+    def __del__(self) -> None:  # a process may have many, one after the other
+        self.close()
 
 
 def readable(seconds: float, descriptors: Sequence[int]) -> set[int]:

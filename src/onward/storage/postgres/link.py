@@ -42,16 +42,13 @@ class Link:
         self._connection, self._sql, self.schema, self.call_s = connection, sql, schema, call_s
         self._pg = connection.pgconn
         self._wire = Wire(self._pg)
+        # What the other side says its process is, also when it has gone; a pooler says something else than the server.
+        self.backend_pid: int = self._pg.backend_pid
         self.direct = False  # until it is known: what works through a pooler works without one
         self.settings: tuple[str, ...] = ("safe_path", "safe_limits")
         self._within = False  # in a transaction of several calls
 
     # -- life -------------------------------------------------------------------------------------------
-
-    @property
-    def backend_pid(self) -> int:
-        """What the other side says its process is; a pooler says something else than the server."""
-        return self._pg.backend_pid
 
     @property
     def socket(self) -> int | None:

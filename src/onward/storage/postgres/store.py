@@ -133,6 +133,8 @@ class PostgresStore(Upkeep):
                 raise
             finally:
                 self._pulse.wrote()
+                if self._writer.told:  # the server's word of it may have been heard before
+                    self._ear.ring()
 
     @contextmanager
     def _transaction(self) -> Iterator[Link]:
@@ -173,14 +175,18 @@ class PostgresStore(Upkeep):
         with Masked(), self._keeping:
             while True:
                 self._refuse_if_closed()
+                told = False
                 try:
                     link = self._keeper_link(until)
                     if len(steps) == 1:
                         found = [link.ask(steps[0][0], *steps[0][1])]
                     else:
                         found = link.all(("begin", ()), *steps, ("commit", ()))[1:-1]
-                    if self._hear(link, link.overheard()):
-                        self._ear.overhear()
+                    backends = link.overheard()
+                    told = bool(
+                        backends
+                    )  # of ours too: it is readable no more, and others here may wait for it
+                    self._hear(link, backends)
                     return found
                 except Lost as lost:
                     if time.monotonic() >= until:
@@ -191,6 +197,8 @@ class PostgresStore(Upkeep):
                         raise (journal_error(problem, self.place) or problem) from problem
                 finally:
                     self._pulse.wrote()
+                    if told:
+                        self._ear.ring()
 
     def _keeper_link(self, until: float) -> Link:
         """The keeper's connection. A new one listens, and takes the locks of our owners again before anything else."""
@@ -199,6 +207,9 @@ class PostgresStore(Upkeep):
         if link is not before and link.direct:
             self._absent_owners = set(self._owned)
             link.ask("listen")
+            # Of what was written before nobody has told this connection.
+            self._pulse.wrote()
+            self._ear.ring()
             self._present_at = 0.0
         if self._absent_owners and time.monotonic() >= self._present_at:
             self._present_at = time.monotonic() + _PRESENT_S
@@ -219,11 +230,11 @@ class PostgresStore(Upkeep):
         if not self._keeping.acquire(blocking=False):
             return self._told  # in use: whoever uses it counts what comes meanwhile
         try:
+            self._refuse_if_closed()  # meanwhile: nothing is connected any more
             link = self._keeper_link(time.monotonic())
             self._told = link.direct
-            if link.direct:
-                self._ear.silence()
-                self._hear(link, link.heard())
+            if link.direct and self._hear(link, link.heard()):
+                self._ear.ring()
             return self._told
         except (JournalError, Lost):
             return False
@@ -245,9 +256,9 @@ class PostgresStore(Upkeep):
         return self._ear if self._closed is None else None
 
     def linger(self, seconds: float) -> None:
-        ears = self._ear.descriptors()
-        if ears:
-            readable(seconds, ears)
+        sockets = self._ear.sockets()
+        if sockets:
+            readable(seconds, sockets)
         else:
             time.sleep(seconds)
 

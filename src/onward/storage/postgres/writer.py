@@ -75,11 +75,13 @@ class Writer:
         self._line, self._now, self._busy_s = line, now, busy_s
         self._place = line.connector.address.place
         self._straight = Straight()
+        self.told = False  # whether the last batch woke those who may be waiting for it
         # Of our transactions: who waits for this lock knows that the last one is over.
         self._hold = random.SystemRandom().getrandbits(62)
 
     def commit(self, orders: Sequence[Order]) -> list[Answered]:
         """As the port says."""
+        self.told = False
         changes = at_length(orders)
         until = time.monotonic() + self._busy_s
         doubtful: Transaction | None = None
@@ -173,6 +175,7 @@ class Writer:
 
     def _bell(self, transaction: Transaction) -> Sequence[Step]:
         """What wakes those who may be waiting for what the transaction does."""
+        self.told = transaction.heard
         return [("notify", (self._line.connector.address.schema,))] if transaction.heard else []
 
     def _answered(self, transaction: Transaction) -> list[Answered]:
