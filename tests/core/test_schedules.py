@@ -355,8 +355,10 @@ def test_an_interval_that_began_in_the_future_is_healed_too() -> None:
 
 def trigger(one: Following, minute: float, mark: str = "ab12") -> list[str]:
     asked = s.triggered(one.schedule, one.spec, now=60 * minute, mark=mark, unfinished=one.unfinished)
-    assert not isinstance(asked, str), asked
-    return one.take(asked[0])
+    assert not isinstance(asked, s.InTheWay), asked
+    started = one.take(asked.move)
+    assert (asked.run_id in started) == (asked.behind == 0)
+    return started
 
 
 def test_a_trigger_starts_a_run_of_its_own_beside_the_times() -> None:
@@ -367,10 +369,16 @@ def test_a_trigger_starts_a_run_of_its_own_beside_the_times() -> None:
     assert one.at(60) == ids(60)
 
 
+def refused(one: Following, minute: float) -> s.InTheWay:
+    asked = s.triggered(one.schedule, one.spec, now=60 * minute, mark="x", unfinished=one.unfinished)
+    assert isinstance(asked, s.InTheWay), asked
+    return asked
+
+
 def test_a_trigger_is_refused_where_a_run_goes_on_and_the_policy_is_to_skip() -> None:
     one = Following(spec())
     one.at(1)
-    assert s.triggered(one.schedule, one.spec, now=70.0, mark="x", unfinished=one.unfinished) == ids(1)[0]
+    assert refused(one, 1.2) == (ids(1)[0], 0)
     one.end(*ids(1))
     assert trigger(one, 1.5) == ["n@1970-01-01T00:01:30Z+ab12"]
     assert one.at(2) == []  # the triggered run counts as one that goes on
@@ -407,6 +415,42 @@ def test_a_backfill_goes_through_past_times_one_after_the_other_and_keeps_no_new
     one.end(*ids(120))
     assert one.at(660.2) == ids(660)
     assert one.counts == (3, 0, 0)
+
+
+def test_where_the_policy_is_to_skip_a_trigger_is_refused_until_a_backfill_is_through() -> None:
+    """It was put behind the backlog, whose first run began in its place, and its own was said to be queued."""
+    one = Following(spec(Timing("0 * * * *")), now=36_000.0)
+    fill(one, 610, 60, 120)
+    assert refused(one, 611) == (ids(60)[0], 1)
+    one.end(*ids(60))
+    assert refused(one, 612) == (None, 1)
+    assert one.at(613) == ids(120)
+    assert refused(one, 614) == (ids(120)[0], 0)
+    one.end(*ids(120))
+    assert trigger(one, 615) == [ids(615)[0] + "+ab12"]
+
+
+def test_a_trigger_behind_a_backlog_says_how_many_are_before_it() -> None:
+    one = Following(spec(Timing("0 * * * *"), overlap="queue"), now=36_000.0)
+    fill(one, 610, 60, 120, 180)
+    one.end(*ids(60))
+    asked = s.triggered(one.schedule, one.spec, now=60 * 611, mark="x", unfinished=one.unfinished)
+    assert not isinstance(asked, s.InTheWay)
+    assert asked.behind == 2
+    assert one.take(asked.move) == ids(120)
+    assert one.at(612) == []
+    for before, after in ((120, ids(180)), (180, [asked.run_id])):
+        one.end(*ids(before))
+        assert one.at(613) == after
+
+
+@pytest.mark.parametrize("overlap", s.OVERLAPS)
+def test_a_trigger_of_a_paused_schedule_passes_what_the_pause_holds(overlap: s.Overlap) -> None:
+    one = Following(spec(Timing("0 * * * *"), overlap=overlap), now=36_000.0)
+    one.take(s.paused(one.schedule))
+    assert fill(one, 610, 60, 120) == []
+    assert trigger(one, 611) == [ids(611)[0] + "+ab12"]
+    assert list(one.schedule.backlog) == tails(60, 120)
 
 
 def test_a_backfill_starts_all_at_once_where_runs_may_overlap() -> None:

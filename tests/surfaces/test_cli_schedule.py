@@ -160,6 +160,38 @@ def test_a_trigger_waits_where_runs_are_queued(cli: Cli, store: Any) -> None:
     cli("schedule", "trigger", "nightly")
     assert "begins when the run before it has ended" in cli("schedule", "trigger", "nightly").stderr
     assert len(stored(store).backlog) == 1
+    third = cli("schedule", "trigger", "nightly").stderr
+    assert (
+        "begins when the 2 before it have ended; see what waits with: onward schedule show nightly" in third
+    )
+    answer = json.loads(cli("schedule", "trigger", "nightly", "--json").stdout)
+    assert (answer["waits"], answer["behind"], answer["held"]) == (True, 3, False)
+
+
+def test_what_a_trigger_names_is_there(cli: Cli, store: Any) -> None:
+    """It named the triggered run as queued, where the next one of a backfill was, or cancel had nothing to cancel."""
+    defined(store)
+    cli("schedule", "backfill", "nightly", "--from", "2025-03-01", "--to", "2025-03-03")
+    first = store.runs()[0].id
+    refused = cli("schedule", "trigger", "nightly")
+    assert refused.exit_code == 2
+    assert f"{first} has not ended and 2 times wait behind it; nothing was started" in refused.stderr
+    cli("cancel", first)
+    refused = cli("schedule", "trigger", "nightly")
+    assert (refused.exit_code, "2 times wait to be started; nothing was" in refused.stderr) == (2, True)
+    assert "hold what waits with: onward schedule pause nightly" in refused.stderr
+    assert len(store.runs()) == 1
+    cli("schedule", "pause", "nightly")
+    answer = json.loads(cli("schedule", "trigger", "nightly", "--json").stdout)
+    assert (store.run(answer["run_id"]).state, answer["behind"]) == ("pending", 0)
+    assert len(stored(store).backlog) == 2
+
+
+def test_a_trigger_that_a_pause_holds_says_how_it_goes_on(cli: Cli, store: Any) -> None:
+    defined(store, NIGHTLY._replace(overlap="queue"))
+    cli("schedule", "trigger", "nightly"), cli("schedule", "pause", "nightly")
+    said = cli("schedule", "trigger", "nightly").stderr
+    assert "run before it has ended and the schedule goes on: onward schedule resume nightly" in said
 
 
 def test_backfill_starts_what_is_missing_once(cli: Cli, store: Any) -> None:

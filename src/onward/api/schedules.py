@@ -16,6 +16,7 @@ from onward.core import limits, when
 from onward.core.errors import JournalBusy, PayloadError, ScheduleNotFound, UsageError
 from onward.core.model import Run, RunState
 from onward.core.schedules import (
+    InTheWay,
     Move,
     Schedule,
     Spec,
@@ -66,10 +67,15 @@ class ScheduleView(NamedTuple):
 
 
 class Triggered(NamedTuple):
-    """The run of a trigger; `waits` if one that goes on is to end first."""
+    """The run of a trigger; it `waits`, and is not there yet, if there are others that it comes `behind`.
+
+    `held`: the schedule is paused, so that what waits begins only once it is resumed.
+    """
 
     run_id: str
     waits: bool
+    behind: int = 0
+    held: bool = False
 
 
 class Filling(NamedTuple):
@@ -166,7 +172,7 @@ class Schedules:
     def trigger(self, name: str) -> Triggered:
         """Start a run for this moment, as its overlap policy lets it; also of a paused or orphaned schedule.
 
-        Raises UsageError if an earlier run is to end first and the policy is to skip.
+        Raises UsageError if an earlier run goes on, or waits to be started, and the policy is to skip.
         """
         mark = uuid.uuid4().hex[:6]
         for schedule in self._tries(name):
@@ -177,14 +183,10 @@ class Schedules:
                 mark=mark,
                 unfinished=self._store.unfinished(schedule.going),
             )
-            if isinstance(asked, str):
-                raise UsageError(
-                    f"schedule {plain(name)} skips what comes while a run goes on, and {plain(asked)} has not ended; "
-                    f"nothing was started. Wait for it, or end it with: onward cancel {quoted(asked)}"
-                )
-            move, started = asked
-            if self._moved(move):
-                return Triggered(started, waits=not move.starts)
+            if isinstance(asked, InTheWay):
+                raise UsageError(_in_the_way(schedule, asked))
+            if self._moved(asked.move):
+                return Triggered(asked.run_id, asked.behind > 0, asked.behind, schedule.paused)
         raise self._busy(name)
 
     def backfill(
@@ -302,3 +304,21 @@ class Schedules:
     def list(self, *, latest: int = _LATEST) -> list[ScheduleView]:
         """All schedules, by name, each with its latest runs."""
         return [self._view(schedule, latest) for schedule in self._store.schedules()]
+
+
+def _in_the_way(schedule: Schedule, asked: InTheWay) -> str:
+    skips = f"schedule {plain(schedule.name)} skips what comes while a run goes on, and"
+    going, waiting = asked
+    if going is not None and not waiting:
+        return (
+            f"{skips} {plain(going)} has not ended; nothing was started. Wait for it, or end it with: "
+            f"onward cancel {quoted(going)}"
+        )
+    times = "1 time waits" if waiting == 1 else f"{waiting:,} times wait"
+    what = (
+        f"{times} to be started" if going is None else f"{plain(going)} has not ended and {times} behind it"
+    )
+    return (
+        f"{skips} {what}; nothing was started. Wait until workers have done all that, or hold what waits with: "
+        f"onward schedule pause {quoted(schedule.name)}"
+    )

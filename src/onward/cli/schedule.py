@@ -126,9 +126,13 @@ def trigger(name: str, *, as_json: bool) -> None:
     with Journal.existing() as journal:
         started = journal.schedules.trigger(name)
     if as_json:
-        output.emit({"run_id": started.run_id, "waits": started.waits})
+        output.emit(started._asdict())
     elif started.waits:
-        tell(f"{plain(started.run_id)} begins when the run before it has ended")
+        behind = started.behind
+        before = "the run before it has ended" if behind == 1 else f"the {behind:,} before it have ended"
+        held = f" and the schedule goes on: onward schedule resume {quoted(name)}" if started.held else ""
+        see = f"; see what waits with: onward schedule show {quoted(name)}"
+        tell(f"{plain(started.run_id)} begins when {before}{held or see}")
     else:
         run = started.run_id
         tell(f"{plain(name)} is queued as {plain(run)}; see it with: onward show {quoted(run)}")

@@ -377,20 +377,42 @@ def resumed(schedule: Schedule, spec: Spec, *, now: float) -> Move:
     return Move(schedule, _aimed(schedule._replace(paused=False, since=since, last=last), spec))
 
 
+class Trigger(NamedTuple):
+    """What a trigger does: its run starts with the move, or waits behind as many others."""
+
+    move: Move
+    run_id: str
+    behind: int
+
+
+class InTheWay(NamedTuple):
+    """Why a trigger is refused: a run that goes on, and how many times wait to be started."""
+
+    going: str | None
+    waiting: int
+
+
 def triggered(
     schedule: Schedule, spec: Spec, *, now: float, mark: str, unfinished: Collection[str]
-) -> tuple[Move, str] | str:
-    """Start a run for this moment, as if its time had come, and its id; or the id of the run that is in its way."""
+) -> Trigger | InTheWay:
+    """Start a run for this moment, as if its time had come; or what is in its way, if the policy is to skip.
+
+    Backfilled ones are in its way too: a person can wait for them or hold them; a time of the clock would be lost.
+    """
     after = schedule._replace(going=tuple(one for one in schedule.going if one in unfinished))
-    busy = _busy_with(after)
-    if busy is not None and spec.overlap == "skip":
-        return busy
+    held = after.paused  # what waits is not started by itself then, and so in nobody's way
+    waiting = 0 if held else len(after.backlog)
+    if spec.overlap == "skip" and (after.going or waiting):
+        latest = _busy_with(after)
+        return InTheWay(latest if latest in after.going else next(iter(after.going), None), waiting)
     tail = tail_of(math.floor(now), mark)
     after, cancels = asked(after, spec, tail)
-    starts: tuple[Change, ...] = ()
-    if not after.paused or len(after.backlog) == 1:  # of a paused one only what was asked for now
-        after, starts = _begun(after, spec, now)
-    return Move(schedule, _aimed(after, spec), starts, cancels), run_id(schedule.name, tail)
+    rest = tuple(one for one in after.backlog if held and one != tail)
+    begun, starts = _begun(after._replace(backlog=(tail,)) if held else after, spec, now)
+    if starts:
+        after = begun._replace(backlog=begun.backlog + rest)
+    behind = len(after.going) + after.backlog.index(tail) if tail in after.backlog else 0
+    return Trigger(Move(schedule, _aimed(after, spec), starts, cancels), run_id(schedule.name, tail), behind)
 
 
 def backfilled(
