@@ -83,6 +83,28 @@ def test_the_crash_that_the_next_holder_notes_is_no_sign_of_life_of_the_dead_one
     assert line.dead_s == 45
 
 
+def test_what_a_person_does_later_is_no_work_of_the_last_holder() -> None:
+    """An item that was skipped hours later counted as done by the lease before, which then had taken those hours."""
+    by = codec.encode({"skipped_by": "ann@host"})
+    said = (
+        unit("each/b", begun=None, ended=60, attempt=0)._replace(value=by),
+        unit("each/c", "reopened", begun=None, ended=70),
+        mark("renamed", 80, value=codec.encode("ann@host")),
+    )
+    tried = (unit("each/a", ended=12), unit("each/b", "failed", ended=13), unit("each/c", "failed", ended=14))
+    ended = of(run("failed"), claimed(10, 1), *tried, mark("raised", 15), *said)
+    died = of(run(), claimed(10, 1), *tried, *said, dead=True)
+    for line, end, last in ((ended, "raised", 15), (died, "died", 14)):
+        [lease] = line.leases
+        assert (lease.end, lease.units_done, lease.units_failed, lease.last_sign_at) == (end, 1, 2, last)
+        assert [(gap.begun_at, gap.ended_at) for gap in line.gaps] == [(last, 100)]
+
+
+def test_a_run_that_is_cancelled_once_more_has_ended_when_it_was_first() -> None:
+    line = of(run("cancelled"), claimed(10, 1), mark("cancelled", 20), mark("cancelled", 60))
+    assert [lease.last_sign_at for lease in line.leases] == [20]
+
+
 def test_time_after_a_clean_end_is_a_gap_but_not_dead_time() -> None:
     line = of(run("running", 2), claimed(10, 1), mark("released", 20), claimed(70, 2))
     assert [(gap.begun_at, gap.ended_at, gap.died) for gap in line.gaps] == [(20, 70, False)]

@@ -240,7 +240,10 @@ def _leases(run: Run, entries: Sequence[Entry], state: ShownState, since: int) -
 
 def _lease(run: Run, claim: Entry, own: Sequence[Entry], state: ShownState, since: int) -> Lease:
     last_sign_at, end = claim.ended_at, _unended(run, claim)
+    own = [entry for entry in own if not _is_by_hand(entry)]
     for entry in own:
+        if entry.kind == "mark" and end in _ENDS:
+            continue  # what became of the run after its end
         # The next holder writes `crashed` on behalf of the dead one; only the beginning is the dead one's own.
         at = entry.begun_at if entry.state == "crashed" and entry.value is None else entry.ended_at
         last_sign_at = max(last_sign_at, at or 0.0)
@@ -252,6 +255,16 @@ def _lease(run: Run, claim: Entry, own: Sequence[Entry], state: ShownState, sinc
     done, failed = (sum(1 for entry in top if entry.state == wanted) for wanted in ("done", "failed"))
     owner, whole = _text(claim.value) or "", claim.seq >= since
     return Lease(claim.fence, owner, claim.ended_at, last_sign_at, end, done, failed, whole)
+
+
+def _is_by_hand(entry: Entry) -> bool:
+    """Whether it was recorded of the run, not by its holder: it carries the fence of the lease before all the same.
+
+    Where the holder itself has opened a unit again, a mark of the same moment is its sign.
+    """
+    if entry.kind == "mark":
+        return entry.name == "renamed"
+    return entry.state == "reopened" or (entry.state == "done" and entry.attempt == 0)
 
 
 def _unended(run: Run, claim: Entry) -> LeaseEnd:
