@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from onward.storage.bell import Pipe, readable
 from onward.storage.postgres.link import Link
@@ -12,7 +11,9 @@ from onward.storage.postgres.link import Link
 class Ear:
     """See `storage.bell.Bell`. The socket is read by `Store.version`, which any thread may ask: who does, rings."""
 
-    is_early: Final = False
+    @property
+    def is_early(self) -> bool:
+        return False
 
     def __init__(self, present: Callable[[], Link | None]) -> None:
         """`present`: the connection that listens, if there is one; asked anew each time, it may be another one."""

@@ -27,7 +27,9 @@ _MODIFY: Final = 0x00000002
 class Doorbell:
     """See `storage.bell.Bell`. For one listener: it is silenced by being heard."""
 
-    is_early: Final = True
+    @property
+    def is_early(self) -> bool:
+        return True
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
