@@ -338,6 +338,23 @@ def test_a_result_is_awaited_for_so_long_and_no_longer() -> None:
 # -- failure ------------------------------------------------------------------------------------------
 
 
+def test_the_error_of_a_run_carries_nothing_of_how_it_was_awaited() -> None:
+    """Its traceback began with `StopIteration: Run(id=...)` and all that is stored of the run."""
+
+    @onward.workflow(name="refused")
+    def refused() -> None:
+        raise ValueError("no such card")
+
+    run = refused.start()
+    burst()
+    with pytest.raises(ValueError, match="no such card") as met:
+        run.result()
+    assert met.value.__context__ is None
+    with pytest.raises(ValueError, match="no such card") as met:
+        asyncio.run(run.result_async())
+    assert met.value.__context__ is None
+
+
 def test_a_failed_run_is_attempted_again_as_a_whole_and_keeps_what_succeeded() -> None:
     @onward.workflow(name="unsteady", max_attempts=3, backoff=0.01)
     def unsteady() -> str:

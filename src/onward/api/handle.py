@@ -73,13 +73,7 @@ class Handle(Generic[R]):
             engine = connect.engine()
             flow = await_run(place.session, key, self.id, timeout, place=engine.store.place)
             return cast("R", drive(flow, engine, place.session))
-        engine = connect.engine()
-        looks = self._looks(engine, timeout)
-        try:
-            while True:
-                engine.store.linger(next(looks))
-        except StopIteration as got:
-            return cast("R", result_of(got.value))
+        return cast("R", result_of(self._at_rest(connect.engine(), timeout)))
 
     async def result_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109  (as `result`)
         """As `result`, without blocking the event loop."""
@@ -89,12 +83,25 @@ class Handle(Generic[R]):
             engine = connect.engine()
             flow = await_run(place.session, key, self.id, timeout, place=engine.store.place)
             return cast("R", await drive_async(flow, engine, place.session))
-        looks = self._looks(connect.engine(), timeout)
+        return cast("R", result_of(await self._at_rest_async(connect.engine(), timeout)))
+
+    # These return before its error is raised, which would carry their StopIteration into the caller's traceback.
+
+    def _at_rest(self, engine: Engine, timeout: float | None) -> Run:
+        looks = self._looks(engine, timeout)
+        try:
+            while True:
+                engine.store.linger(next(looks))
+        except StopIteration as got:
+            return cast("Run", got.value)
+
+    async def _at_rest_async(self, engine: Engine, timeout: float | None) -> Run:  # noqa: ASYNC109  (as `result`)
+        looks = self._looks(engine, timeout)
         try:
             while True:
                 await asyncio.sleep(next(looks))
         except StopIteration as got:
-            return cast("R", result_of(got.value))
+            return cast("Run", got.value)
 
     def _looks(self, engine: Engine, timeout: float | None) -> Generator[float, None, Run]:
         """How long to sleep before the next look; returns the run when it has come to rest."""

@@ -1,0 +1,115 @@
+"""`onward start`, and what is said of queued runs: how they stand, and what continues them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from surfaces.conftest import Cli, Programs
+
+pytestmark = pytest.mark.important
+
+APP = """
+@onward.workflow
+def quick(what):
+    return what + "!"
+
+@onward.workflow
+def bad(what):
+    raise ValueError("no such card \\x1b]0;owned\\x07")
+
+@onward.step(at_most_once=True)
+def charge():
+    os.kill(os.getpid(), 9)
+
+@onward.workflow
+def pay():
+    charge()
+
+@onward.workflow
+def slow():
+    pathlib.Path("held").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def app(programs: Programs) -> Programs:
+    programs.write(APP, "app.py")
+    return programs
+
+
+def executed(app: Programs) -> None:
+    app.onward("worker", "app.py", "--burst", "--quiet")
+
+
+def started(app: Programs, flow: str, *args: str) -> None:
+    assert app.onward("start", f"app.py:{flow}", *args).returncode == 0
+
+
+def state(cli: Cli, run_id: str) -> str:
+    shown: str = json.loads(cli("show", run_id, "--json").stdout)["run"]["state"]
+    return shown
+
+
+# -- waiting for its end ------------------------------------------------------------------------------
+
+
+def test_who_waits_for_a_run_that_fails_reads_why_and_what_to_type(app: Programs) -> None:
+    """A traceback of onward and click came, of which nothing named the run."""
+    started(app, "bad", "a", "--id", "b1")
+    executed(app)
+    ended = app.onward("start", "app.py:bad", "a", "--id", "b1", "--wait")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "onward: bad (b1) failed: ValueError: no such card" in ended.stderr
+    assert "onward retry b1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
+def test_a_program_that_waits_for_a_run_that_fails_gets_the_run(app: Programs) -> None:
+    started(app, "bad", "a", "--id", "b1")
+    executed(app)
+    ended = app.onward("start", "app.py:bad", "a", "--id", "b1", "--wait", "--json")
+    document = json.loads(ended.stdout)
+    assert (ended.returncode, document["run"]["state"], document["result"]) == (1, "failed", None)
+    assert document["run"]["error"]["class"].endswith("ValueError")
+
+
+def test_who_waits_for_a_run_that_was_cancelled_reads_so(app: Programs, cli: Cli) -> None:
+    started(app, "quick", "a", "--id", "q1")
+    cli("cancel", "q1")
+    ended = app.onward("start", "app.py:quick", "a", "--id", "q1", "--wait")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "quick (q1) was cancelled; what it had recorded is kept" in ended.stderr
+
+
+def test_who_waits_for_a_run_that_is_stuck_reads_how_to_free_it(app: Programs) -> None:
+    started(app, "pay", "--id", "p1")
+    executed(app)
+    executed(app)
+    ended = app.onward("start", "app.py:pay", "--id", "p1", "--wait")
+    assert ended.returncode == 1
+    assert "pay (p1) is stuck: InDoubt" in ended.stderr
+    assert "if not: onward retry p1" in ended.stderr
+    assert "then: (a worker continues it" in ended.stderr
+
+
+# -- an id that is taken ------------------------------------------------------------------------------
+
+
+def test_a_start_whose_run_is_there_already_says_how_that_stands(app: Programs, cli: Cli) -> None:
+    """It said `is queued`, of runs that had ended long ago."""
+    said = app.onward("start", "app.py:quick", "a", "--id", "q1").stderr
+    assert "quick is queued as q1" in said
+    for act, stands in ((None, "pending"), ("pause", "paused"), ("cancel", "cancelled")):
+        if act is not None:
+            cli(act, "q1")
+        said = app.onward("start", "app.py:quick", "a", "--id", "q1").stderr
+        assert f"quick (q1) is there already: {stands}; nothing more was queued" in said
+        assert "is queued as" not in said
+    started(app, "quick", "b", "--id", "q2")
+    executed(app)
+    assert "is there already: done" in app.onward("start", "app.py:quick", "b", "--id", "q2").stderr
