@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
+from onward.api.journal import Journal
+from onward.api.staff import Staff
 from surfaces.conftest import Cli, Programs
+from surfaces.test_cli_worker import eventually
 
 pytestmark = pytest.mark.important
 
@@ -113,3 +117,56 @@ def test_a_start_whose_run_is_there_already_says_how_that_stands(app: Programs, 
     started(app, "quick", "b", "--id", "q2")
     executed(app)
     assert "is there already: done" in app.onward("start", "app.py:quick", "b", "--id", "q2").stderr
+
+
+# -- what continues it --------------------------------------------------------------------------------
+
+
+def test_a_run_whose_worker_died_needs_a_worker_and_nothing_put_right(app: Programs, cli: Cli) -> None:
+    """`put it right, then onward retry` was said, which changed nothing."""
+    started(app, "slow", "--id", "s1")
+    worker = app.start("-m", "onward.cli", "worker", "app.py")
+    app.wait_for("held")
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    for text in (cli("status").stdout, cli("show", "s1").stdout):
+        assert "its worker died, and no living worker knows that workflow and serves that queue" in text
+        assert "Start a worker: onward worker TARGET" in text
+        assert "put it right" not in text
+        assert "onward retry" not in text
+
+
+def test_a_run_whose_worker_died_is_left_to_one_that_lives(
+    app: Programs, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.api.staff.Staff.serves", lambda staff, run: run.name == "slow")
+    started(app, "slow", "--id", "s1")
+    worker = app.start("-m", "onward.cli", "worker", "app.py")
+    app.wait_for("held")
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert "another one that lives continues it by itself" in cli("status").stdout
+
+
+def test_a_worker_serves_what_it_knows_until_it_ends(app: Programs, cli: Cli) -> None:
+    started(app, "quick", "a", "--id", "q1")
+    started(app, "quick", "a", "--id", "q2", "--queue", "other")
+    cli("pause", "q1")
+    cli("pause", "q2")
+    worker = app.start("-m", "onward.cli", "worker", "app.py", "--queue", "default")
+    with Journal.existing() as journal:
+        one, two = (journal.get(run_id).run for run_id in ("q1", "q2"))
+        eventually(lambda: Staff.of(journal).serves(one))
+        assert not Staff.of(journal).serves(two)
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(100)
+        assert not Staff.of(journal).serves(one)
+
+
+def test_what_lets_a_queued_run_go_on_depends_on_how_it_stands(app: Programs, cli: Cli) -> None:
+    """Of a paused one `show` said that a worker continues it, and no worker does."""
+    started(app, "quick", "a", "--id", "q1")
+    assert "continue it: (a worker continues it: onward worker TARGET)" in cli("show", "q1").stdout
+    cli("pause", "q1")
+    assert "continue it: onward resume q1" in cli("show", "q1").stdout
+    assert "start afresh with: onward start TARGET:WORKFLOW" in cli("reset", "q1", "--yes").stderr

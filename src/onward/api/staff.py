@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from onward.api.journal import Journal
 from onward.core import limits
-from onward.core.model import WorkerRow
+from onward.core.model import Run, WorkerRow
 
 # Pending runs that are looked through for those that nobody knows.
 _LOOKED_THROUGH = 100_000
@@ -39,6 +39,10 @@ class Staff(NamedTuple):
         living = [one.row for one in views if one.state in ("working", "draining")]
         pending = store.pending(at_most=_LOOKED_THROUGH)
         return cls(views, [one for one in pending if not any(_serves(row, one[0], one[1]) for row in living)])
+
+    def serves(self, run: Run) -> bool:
+        """Whether a worker that takes runs knows this one's workflow and serves its queue."""
+        return any(_serves(one.row, run.queue, run.name) for one in self.workers if one.state == "working")
 
     def sentences(self) -> Iterator[str]:
         """What a person should know of what nobody works on."""

@@ -16,12 +16,14 @@ from onward.api.overview import Overview
 from onward.cli.group import FAILED, FAILED_ITEMS, FINISHED, UNFINISHED
 from onward.core import codec
 from onward.core.errors import InDoubt, PayloadError
-from onward.core.model import Run
+from onward.core.model import CLOSED, Run
 from onward.core.texts import Failure, command_in, cursor_text, failure_of, plain
 from onward.runtime.observe import span
 from onward.runtime.progress import left_text
 
 SCHEMA: Final = 1
+# What continues a queued run that nothing but the lack of a worker keeps.
+WORKER: Final = "(a worker continues it: onward worker TARGET)"
 _COLORS: Final[Mapping[str, str]] = {
     "done": "green",
     "skipped": "green",
@@ -121,10 +123,16 @@ def name_text(run: Run) -> str:
 
 
 def command_text(run: Run) -> str:
-    """What to type here to continue a run; of a queued one, what executes it."""
-    if not run.direct:
-        return "(a worker continues it: onward worker TARGET)"
-    return command_in(run.command, working_folder())
+    """What to type here to continue a run; of a queued one, what lets a worker take it, or starts one."""
+    if run.direct:
+        return command_in(run.command, working_folder())
+    if run.state == "paused":
+        return f"onward resume {plain(run.id)}"
+    if run.state in ("failed", "stuck"):
+        return f"onward retry {plain(run.id)}"
+    if run.state in CLOSED:
+        return "onward start TARGET:WORKFLOW"
+    return WORKER
 
 
 def working_folder() -> str | None:

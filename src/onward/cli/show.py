@@ -12,6 +12,7 @@ import click
 from onward.api.identity import has_own_id
 from onward.api.journal import Journal
 from onward.api.overview import Overview
+from onward.api.staff import Staff
 from onward.cli import output
 from onward.cli.status import what_to_type
 from onward.core.keys import NOTES, SEPARATOR
@@ -54,6 +55,9 @@ def show(run_id: str, *, everything: bool, errors: bool, exit_code: bool, as_jso
     with Journal.existing() as journal:
         one = journal.get(run_id)
         line, now = journal.timeline(one.run.id), journal.now()
+        # Only of these it matters who else works.
+        orphaned = one.state == "interrupted" and not one.run.direct
+        staff = Staff.of(journal) if orphaned and not as_json else None
     if as_json:
         output.emit(_json(one, line))
     else:
@@ -61,7 +65,7 @@ def show(run_id: str, *, everything: bool, errors: bool, exit_code: bool, as_jso
         _head(one, line, now)
         _leases(line, lines)
         _units(one, line, lines, now, with_traceback=errors)
-        _foot(one, with_traceback=errors)
+        _foot(one, staff, with_traceback=errors)
     if exit_code:
         click.get_current_context().exit(output.state_code(one))
 
@@ -192,7 +196,7 @@ def _traceback(text: str) -> None:
     click.echo("\n".join(f"        {one}" for one in plain_lines(text).splitlines()))
 
 
-def _foot(one: Overview, *, with_traceback: bool) -> None:
+def _foot(one: Overview, staff: Staff | None, *, with_traceback: bool) -> None:
     failure = output.run_failure(one.run)
     click.echo()
     if failure is not None and one.state in ("failed", "stuck", "pending", "interrupted"):
@@ -200,7 +204,7 @@ def _foot(one: Overview, *, with_traceback: bool) -> None:
         if with_traceback and failure.traceback:
             _traceback(failure.traceback)
     if one.state in ("failed", "stuck", "interrupted"):
-        click.echo(what_to_type(one))
+        click.echo(what_to_type(one, staff))
     elif one.state in ("pending", "paused", "waiting"):
         click.echo(f"continue it: {output.command_text(one.run)}")
     elif one.state in ("done", "cancelled") and one.run.direct:

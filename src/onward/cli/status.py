@@ -10,6 +10,7 @@ from onward.api.journal import Journal
 from onward.api.overview import Overview
 from onward.api.staff import Staff
 from onward.cli import output
+from onward.core.model import Run
 from onward.core.texts import plain
 from onward.core.timeline import ShownState
 from onward.runtime.observe import span
@@ -32,7 +33,8 @@ def status(*, as_json: bool) -> None:
         needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
         ended = journal.list(states=_ENDED, limit=5)
         now, place = journal.now(), journal.place
-        left_alone = [*Staff.of(journal).sentences(), *journal.schedules.sentences()]
+        staff = Staff.of(journal)
+        left_alone = [*staff.sentences(), *journal.schedules.sentences()]
     standing = [one for one in running if output.is_standing(one)]
     if as_json:
         running = running[:_LINES]
@@ -47,7 +49,7 @@ def status(*, as_json: bool) -> None:
         return
     click.echo(f"journal {place}")
     _running([one for one in running if one not in standing][:_LINES], now)
-    _needs_you(needs_you, now, left_alone)
+    _needs_you(needs_you, now, left_alone, staff)
     _ended(ended, now)
     _standing(standing[:_LINES], now)
     if not running and not needs_you and not ended:
@@ -89,7 +91,7 @@ def _who(one: Overview, now: float) -> str:
     return plain(one.holder or "", 60)
 
 
-def _needs_you(found: Sequence[Overview], now: float, left_alone: Sequence[str]) -> None:
+def _needs_you(found: Sequence[Overview], now: float, left_alone: Sequence[str], staff: Staff) -> None:
     if not found and not left_alone:
         return
     click.echo()
@@ -103,15 +105,19 @@ def _needs_you(found: Sequence[Overview], now: float, left_alone: Sequence[str])
         failure = output.run_failure(one.run)
         if failure is not None:
             click.echo(f"    {failure.line}")
-        for line in what_to_type(one).splitlines():
+        for line in what_to_type(one, staff).splitlines():
             click.echo(f"    {line}")
 
 
-def what_to_type(one: Overview) -> str:
-    """What continues a run that needs a person."""
+def what_to_type(one: Overview, staff: Staff | None = None) -> str:
+    """What continues a run that needs a person. `staff` tells whether a worker takes over an interrupted one."""
+    if one.state == "interrupted" and not one.run.direct:
+        return _what_takes_over(one.run, staff)
     command = output.command_text(one.run)
     doubt = output.doubt_of(one.run)
     if one.state == "stuck" and doubt is not None:
+        if not one.run.direct:
+            command = output.WORKER  # the answer makes it ready
         if_done, if_not = doubt.commands
         return f"find out what happened. If it was executed: {if_done}\nif not: {if_not}\nthen: {command}"
     if one.state == "stuck":
@@ -124,6 +130,13 @@ def what_to_type(one: Overview) -> str:
     if one.counts.failed:
         return f"try the failed ones again: {command} (what failed: onward failed {one.run.id})"
     return f"continue it: {command}"
+
+
+def _what_takes_over(run: Run, staff: Staff | None) -> str:
+    if staff is not None and staff.serves(run):
+        return "its worker died; another one that lives continues it by itself"
+    nobody = "" if staff is None else ", and no living worker knows that workflow and serves that queue"
+    return f"its worker died{nobody}; what it had recorded is kept. Start a worker: onward worker TARGET"
 
 
 def _ended(found: Sequence[Overview], now: float) -> None:
