@@ -161,7 +161,9 @@ def test_what_is_being_executed_is_not_moved(app: Programs, other: str) -> None:
     app.wait_for("held")
     refused = app.onward("move", "--to", other)
     assert refused.returncode == 75
-    assert "is executed" in refused.stderr or "running" in refused.stderr
+    assert "`held` is already running (" in refused.stderr
+    assert "nothing was moved. Wait until it has ended, or stop that process" in refused.stderr
+    assert "if_running" not in refused.stderr, "that is for programs"
     assert not any(states(other).values())
     (app.folder / "go").touch()
     worker.terminate()

@@ -170,3 +170,20 @@ def test_what_lets_a_queued_run_go_on_depends_on_how_it_stands(app: Programs, cl
     cli("pause", "q1")
     assert "continue it: onward resume q1" in cli("show", "q1").stdout
     assert "start afresh with: onward start TARGET:WORKFLOW" in cli("reset", "q1", "--yes").stderr
+
+
+# -- retry --------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_failed_as_a_whole_is_retried_with_a_sentence_that_says_so(
+    app: Programs, cli: Cli
+) -> None:
+    """`nothing of it had failed for good` was said of it, and its timeline called the retry a reset."""
+    started(app, "bad", "a", "--id", "b1")
+    executed(app)
+    said = cli("retry", "b1").stderr
+    assert "bad (b1) is ready: it had failed with ValueError: no such card" in said
+    assert "and will be executed again; what it has recorded is kept" in said
+    shown = cli("show", "b1").stdout
+    assert "made ready again by " in shown
+    assert "reset by" not in shown

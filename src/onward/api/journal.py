@@ -300,7 +300,8 @@ class Journal:
                 f"Its own call starts a new run."
             )
         if self.is_held(run):
-            raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(self._engine.holder(run)))
+            holder = plain(self._engine.holder(run))
+            raise AlreadyRunning(run.id, f"`{plain(run.name)}`", holder, refused="changed")
 
     def _to_reopen(self, run: Run) -> Sequence[Entry]:
         if run.kind == "workflow":

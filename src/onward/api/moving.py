@@ -65,7 +65,7 @@ def _refuse_held(journal: Journal) -> None:
         first = held[0]
         holder = journal.overview(first).holder or "its holder is unknown"
         more = f" and {len(held) - 1:,} more" if len(held) > 1 else ""
-        raise AlreadyRunning(first.id, f"`{plain(first.name)}`{more}", plain(holder))
+        raise AlreadyRunning(first.id, f"`{plain(first.name)}`{more}", plain(holder), refused="moved")
 
 
 def _parts(journal: Journal, after: int = 0) -> Iterator[list[Run]]:

@@ -69,7 +69,7 @@ def _refuse(journal: Journal, run: Run, old: str, new: str, to: str) -> None:
     identity = _identity(run, old, new, to)
     if journal.is_held(run):
         holder = journal.overview(run).holder or "its holder is unknown"
-        raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(holder))
+        raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(holder), refused="renamed")
     if run.direct and run.state not in CLOSED:
         rival = journal.store.open_run(identity)
         if rival is not None and rival.id != run.id:

@@ -94,7 +94,7 @@ def _refuse_held(journal: Journal, runs: Iterable[Run]) -> None:
     for run in runs:
         if journal.is_held(run):
             holder = journal.overview(run).holder or "its holder is unknown"
-            raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(holder))
+            raise AlreadyRunning(run.id, f"`{plain(run.name)}`", plain(holder), refused="moved")
 
 
 def _close_here(journal: Journal, runs: Iterator[Run]) -> None:

@@ -13,6 +13,7 @@ from onward.api.overview import Acted
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
+from onward.core.model import Run
 from onward.core.texts import plain
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
@@ -36,15 +37,15 @@ def retry(run_id: str, keys: tuple[str, ...], *, as_json: bool) -> None:
             sentence = f"step {plain(keys[0])} of {_name(one)} will be begun again. Continue the run with: "
             _report(journal, one, sentence + output.command_text(one.run), as_json=as_json)
             return
-        doubt = None if keys else output.doubt_of(journal.get(run_id).run)
+        before = journal.get(run_id).run
+        doubt = None if keys else output.doubt_of(before)
         if doubt is not None:
             raise UsageError(f"nothing was changed: {doubt}")
-        one = journal.retry(run_id, *keys)
-        again = _units(one.units, "will be tried again")
+        one = journal.retry(before.id, *keys)
         _report(
             journal,
             one,
-            f"{_name(one)} is ready: {again}. Continue it with: {output.command_text(one.run)}",
+            f"{_name(one)} is ready: {_again(one, before)}. Continue it with: {output.command_text(one.run)}",
             as_json=as_json,
         )
 
@@ -109,12 +110,8 @@ def reset(run_id: str, *, yes: bool, as_json: bool) -> None:
             done = f"{before.counts.done:,} done items" if before.counts.done else "its recorded steps"
             _confirm(f"{plain(before.run.name)} ({plain(before.run.id)}) will do {done} again. Reset it?")
         one = journal.reset(before.run.id)
-        _report(
-            journal,
-            one,
-            f"{_name(one)} {_ended(one)}; start afresh with: {output.command_text(one.run)}",
-            as_json=as_json,
-        )
+        command = output.command_text(one.run._replace(state="cancelled"))  # or soon will be
+        _report(journal, one, f"{_name(one)} {_ended(one)}; start afresh with: {command}", as_json=as_json)
 
 
 @click.command()
@@ -193,7 +190,11 @@ def _ended(one: Acted) -> str:
     return "is cancelled; what it had recorded is kept"
 
 
-def _units(count: int, what: str) -> str:
-    if count == 0:
-        return f"nothing of it had failed for good, its unfinished work {what}"
-    return f"1 failed unit {what}" if count == 1 else f"{count:,} failed units {what}"
+def _again(one: Acted, before: Run) -> str:
+    """What comes of a run that is retried. Where no unit of a failed one had failed, its own function did."""
+    if one.units:
+        return f"{'1 failed unit' if one.units == 1 else f'{one.units:,} failed units'} will be tried again"
+    failure = output.run_failure(before)
+    if before.state == "failed" and failure is not None:
+        return f"it had failed with {failure.line}, and will be executed again; what it has recorded is kept"
+    return "nothing of it had failed for good, its unfinished work will be tried again"

@@ -64,7 +64,10 @@ def gc(
 def _refuse_busy(journal: Journal) -> None:
     for one in journal.list(states=("running",), limit=1):
         raise AlreadyRunning(
-            one.run.id, f"`{plain(one.run.name)}`", plain(one.holder or "its holder is unknown")
+            one.run.id,
+            f"`{plain(one.run.name)}`",
+            plain(one.holder or "its holder is unknown"),
+            refused="removed",
         )
 
 

@@ -117,13 +117,12 @@ class RunError(OnwardError):
 class AlreadyRunning(RunError):
     """Another process executes this run now."""
 
-    def __init__(self, run_id: str, name: str, holder: str) -> None:
+    def __init__(self, run_id: str, name: str, holder: str, *, refused: str = "") -> None:
+        # `refused` is what was not done to it, such as "moved"; without it, the run itself was called.
         self.name, self.holder = name, holder
-        super().__init__(
-            run_id,
-            f"{name} is already running ({holder}); nothing was started. "
-            f'Wait for it, pass if_running="wait", or stop that process.',
-        )
+        after = f"nothing was {refused}. Wait until it has ended, or stop that process, and do this again."
+        called = 'nothing was started. Wait for it, pass if_running="wait", or stop that process.'
+        super().__init__(run_id, f"{name} is already running ({holder}); {after if refused else called}")
 
 
 class RunNotFound(RunError):

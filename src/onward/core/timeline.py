@@ -288,7 +288,9 @@ def _mark(entry: Entry) -> Mark:
     carried = _carried_by(entry.value) if entry.name == "cancelled" else None
     if carried is not None:
         return Mark(entry.ended_at, "closed here, to go on elsewhere,", carried)
-    return Mark(entry.ended_at, entry.name, _text(entry.value) if named else None)
+    # By `onward retry` or `skip`; `onward reset` cancels.
+    event = "made ready again" if entry.name == "reset" else entry.name
+    return Mark(entry.ended_at, event, _text(entry.value) if named else None)
 
 
 def _carried_by(value: str | None) -> str | None:
