@@ -275,3 +275,150 @@ def test_handlers_are_given_back(programs: Programs, journal: Path) -> None:
     name = programs.write("pass")
     assert Supervisor([name], max_restarts=0, delay_s=0, fresh=False).run() == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# -- what a person has stopped, and what somebody else has -----------------------------------------------
+
+# Notes each start and each item; waits at the item c for whoever acts meanwhile.
+HELD = 'with open("starts.txt", "a") as file:\n    file.write("x\\n")\n' + LOOP
+# The script may get over the error, and say with its exit code that not all is well.
+HANDLES = """
+try:
+{}
+except onward.OnwardError:
+    sys.exit(1)
+"""
+
+
+def handling(text: str) -> str:
+    return HANDLES.format("\n".join(f"    {line}" for line in text.splitlines()))
+
+
+@pytest.mark.parametrize("manner", ["uncaught", "handled"])
+@pytest.mark.parametrize(
+    ("words", "code", "state", "said"),
+    [
+        (["pause"], 4, "paused", "was paused, so the script is not started again"),
+        (["cancel"], 1, "cancelled", "was cancelled, so the script is not started again"),
+        (["reset", "--yes"], 1, "cancelled", "was cancelled, so the script is not started again"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_what_a_person_has_stopped_is_not_started_again(
+    cli: Cli,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    state: str,
+    said: str,
+    manner: str,
+) -> None:
+    """It was taken for a crash: a pause lasted a second, and what was cancelled was done again from its beginning."""
+    monkeypatch.setenv("HOLD_AT", "c")
+    name = programs.write(HELD if manner == "uncaught" else handling(HELD))
+    keeper = programs.start("-m", "onward.cli", "run", "--delay", "0", name)
+    programs.wait_for("held")
+    assert cli(*words, "letters").exit_code == 0
+    (programs.folder / "go").touch()
+    _, err = keeper.communicate(timeout=100)
+    assert keeper.returncode == code, err
+    assert said in err
+    assert "starting it again" not in err
+    assert programs.lines("starts.txt") == ["x"]
+    assert programs.lines("done.txt") == ["a", "b", "c"]
+    [one] = json.loads(cli("runs", "--json").stdout)["runs"]
+    assert one["state"] == state
+    if state == "paused":
+        assert f"onward resume {one['id']}, then: python job.py" in err
+        assert cli("resume", one["id"]).exit_code == 0
+    assert programs.onward("run", name).returncode == 0
+    begun_afresh = [] if state == "paused" else ["a", "b", "c"]
+    assert programs.lines("done.txt")[3:] == [*begun_afresh, "d", "e", "f"]
+
+
+@pytest.mark.parametrize(("word", "code"), [("pause", 4), ("cancel", 1)])
+def test_what_a_person_stops_before_a_restart_is_not_started_again(
+    cli: Cli, programs: Programs, monkeypatch: pytest.MonkeyPatch, word: str, code: int
+) -> None:
+    monkeypatch.setenv("DIE_AT", "c")
+    name = programs.write(LOOP)
+    os.chdir(programs.folder)
+
+    def act(stop: threading.Event, seconds: float) -> bool:
+        assert cli(word, "letters").exit_code == 0
+        return False
+
+    assert Supervisor([name], max_restarts=5, delay_s=1, fresh=False, wait=act).run() == code
+    assert programs.lines("done.txt") == ["a", "b"]
+
+
+def test_a_script_that_has_got_over_a_stop_and_dies_of_something_else_is_started_again(
+    cli: Cli, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLD_AT", "c")
+    text = f"""
+if not pathlib.Path("went").exists():
+    try:
+{"".join(f"        {line}{chr(10)}" for line in LOOP.splitlines())}
+    except onward.RunCancelled:
+        pathlib.Path("went").touch()
+    raise ValueError("of another kind")
+"""
+    keeper = programs.start("-m", "onward.cli", "run", "--delay", "0", programs.write(text))
+    programs.wait_for("held")
+    assert cli("cancel", "letters").exit_code == 0
+    (programs.folder / "go").touch()
+    _, err = keeper.communicate(timeout=100)
+    assert keeper.returncode == 0, err
+    assert err.count("starting it again") == 1
+
+
+@pytest.mark.parametrize("manner", ["uncaught", "handled", "function"])
+def test_what_another_process_executes_is_not_waited_for_and_done_again(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    """Once the other had ended, a second pass did everything again."""
+    monkeypatch.setenv("HOLD_AT", "c")
+    body = "\n".join(f"    {line}" for line in LOOP.splitlines())
+    text = {
+        "uncaught": HELD,
+        "handled": handling(HELD),
+        "function": f"def main():\n{body}\nif __name__ == '__main__':\n    main()",
+    }[manner]
+    name = programs.write(text)
+    first = (
+        programs.start(name) if manner != "function" else programs.start("-m", "onward.cli.call", "job:main")
+    )
+    programs.wait_for("held")
+    target = name if manner != "function" else "job:main"
+    done = programs.onward("run", "--delay", "0", target)
+    assert done.returncode == 75, done.stderr
+    assert "so the script is not started again" in done.stderr
+    assert "starting it again" not in done.stderr
+    (programs.folder / "go").touch()
+    assert first.wait(100) == 0
+    assert programs.lines("done.txt") == list("abcdef")
+
+
+def test_what_was_executed_elsewhere_is_forgotten_once_a_run_of_its_own_has_begun(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLD_AT", "c")
+    first = programs.start(programs.write(LOOP))
+    programs.wait_for("held")
+    text = f"""
+try:
+    for item in onward.each("ab", name="letters"):
+        pass
+except onward.AlreadyRunning:
+    pass
+{DIES}
+"""
+    monkeypatch.delenv("HOLD_AT")
+    done = programs.onward(
+        "run", "--delay", "0", programs.write(text.replace("done.txt", "mine.txt"), "two.py")
+    )
+    assert done.returncode == 0, done.stderr
+    assert programs.lines("mine.txt") == [str(n) for n in range(8)]
+    first.kill()

@@ -17,6 +17,7 @@ import traceback
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, NamedTuple
 
+from onward.api import parting
 from onward.core import codec
 from onward.core.acts import blamed
 from onward.core.errors import OnwardError, StepFailed, Unwind
@@ -108,6 +109,7 @@ def install_hook() -> None:
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
+        parting.uncaught(error)
         if isinstance(error, Exception) and not isinstance(error, OnwardError):
             _blame(error, tb)
         # StepFailed stands for an error of the program's own, whose traceback the person needs.

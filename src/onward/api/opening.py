@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from onward.api import connect, ground
+from onward.api import connect, ground, parting
 from onward.api.identity import command_line, fresh_id
 from onward.core import codec, keys
 from onward.core.acts import acted
@@ -155,11 +155,12 @@ def obtaining(
         session = engine.claim(run, _reopen(engine))
         if session is not None:
             _say_continuing(engine, run, session)
+            parting.holds(run.id)
             return session
         if engine.store.run(run.id) == run:  # else it moved between the read and the claim
             # Who waits for itself would wait for ever.
             if if_running == "raise" or held_here(run):
-                raise AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run))
+                raise parting.refused(AlreadyRunning(run.id, f"`{run.name}`", engine.holder(run)))
             if waited is None:
                 observe.say(f"{run.name} is running already ({engine.holder(run)}); waiting for it")
             waited = run
@@ -171,6 +172,7 @@ def _begun(engine: Engine, want: Run) -> Session | Run | None:
     session = engine.open(want)
     if session is not None:
         moved.tell(engine.store, session.run)
+        parting.holds(session.run.id)
         return session
     ended = engine.store.run(want.id)
     # The id was given, and somebody else has brought that run to its end meanwhile.
@@ -278,11 +280,9 @@ def outward(signal: Unwind, session: Session) -> BaseException:
     ):
         return cause
     if isinstance(signal, Stopped):
-        return (
-            RunCancelled(session.run.id)
-            if session.asked == "cancel"
-            else RunError(session.run.id, str(signal))
-        )
+        asked, run_id = session.asked, session.run.id
+        error = RunCancelled(run_id) if asked == "cancel" else RunError(run_id, str(signal))
+        return parting.stopped(error, None if session.withdrawn else asked)
     if isinstance(signal, LeaseLost):
         return RunError(
             session.run.id, f"{signal}; what it had recorded is kept and the new holder continues it"

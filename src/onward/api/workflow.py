@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from onward.api import connect
+from onward.api import connect, parting
 from onward.api.ended import result_of
 from onward.api.endings import Graceful
 from onward.api.handle import Handle
@@ -427,10 +427,10 @@ class Workflow(Generic[P, R]):
             engine.store.delete(run.no)
             return None
         if not run.direct and run.state not in CLOSED:
-            raise AlreadyRunning(run.id, f"`{run.name}`", f"a worker's queue ({run.queue})")
+            raise parting.refused(AlreadyRunning(run.id, f"`{run.name}`", f"a worker's queue ({run.queue})"))
         if run.state == "cancelled":
             if not is_set_aside(engine, run):
-                raise RunCancelled(run.id)
+                raise parting.refused(RunCancelled(run.id))
             engine.store.delete(run.no)  # two runs cannot have one id
             return None
         return run if run.state == "done" else None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from onward.api import parting
 from onward.cli.group import FINISHED, USAGE, complain, exit_code, tell
 from onward.core.errors import OnwardError
 from onward.core.lazily import Lazily
@@ -28,6 +29,7 @@ def call(target: str, args: Sequence[str]) -> int:
         if inspect.isawaitable(answer):
             asyncio.run(_awaited(answer))
     except OnwardError as error:
+        parting.uncaught(error)
         complain(error)
         return exit_code(error)
     return FINISHED

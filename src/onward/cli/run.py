@@ -7,15 +7,19 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import click
 
-from onward.cli.group import FAILED, USAGE, tell
+from onward.api import parting
+from onward.api.parting import Parting
+from onward.cli.group import BUSY, FAILED, UNFINISHED, USAGE, tell
 from onward.cli.witness import Witness
 from onward.core.errors import UsageError
 from onward.core.texts import plain
@@ -49,7 +53,8 @@ def run(target: str, args: tuple[str, ...], max_restarts: int, delay: float, *, 
     """Run a script, and start it again when it crashes, until it has finished.
 
     It is a Python file, or `module:function`, which is called with ARGS as strings. SIGTERM and Ctrl-C are passed
-    on, and then nothing is started again.
+    on, and then nothing is started again; nor is it when somebody pauses or cancels its run, when another process
+    has that run, and when everything fails.
     """
     words = command_words(target, args)
     supervisor = Supervisor(words, max_restarts=max_restarts, delay_s=delay, fresh=fresh)
@@ -98,12 +103,19 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped_by: int | None = None
         self._stop = threading.Event()
+        self._folder: Path | None = None  # where the script leaves why it ends
+        self._parting: Parting | None = None
 
     def run(self) -> int:
-        """The exit code: that of the work, 0, 1, 3 or 4, or 128 + the number of the signal that stopped it."""
+        """The exit code.
+
+        That of the work, 0, 1, 3 or 4; 2 or 75 if it cannot be executed, or not now; 128 + the number of the signal
+        that stopped it.
+        """
         before = {number: signal.signal(number, self._pass_on) for number in _signals()}
         try:
-            return self._until_finished()
+            with _folder() as self._folder:
+                return self._until_finished()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -130,6 +142,9 @@ class Supervisor:
                     f"Mend the cause, then continue with: {self._command}"
                 )
                 return FAILED
+            final = self._final(code)
+            if final is not None:
+                return final
             in_vain = 0 if got_on else in_vain + 1
             if in_vain > self._max_restarts:
                 tell(
@@ -140,15 +155,63 @@ class Supervisor:
             tell(f"{_death(code)}; starting it again in {span(pause)}")
             if self._wait(self._stop, pause):
                 return self._stopped()
+            final = self._stopped_meanwhile()
+            if final is not None:
+                return final
 
     def _once(self) -> int:
         environment = {**os.environ, "ONWARD_FRESH": "1"} if self._fresh else _without_fresh()
+        if self._folder is not None:
+            environment[parting.FOLDER] = str(self._folder)
         self._child = subprocess.Popen([sys.executable, *self._words], env=environment)
         if self._stopped_by is not None:  # the signal came while the child was being started
             self._child.send_signal(self._stopped_by)
         code = self._child.wait()
+        self._parting = None if self._folder is None else parting.read(self._folder, self._child.pid)
         self._child = None
         return code
+
+    def _final(self, code: int) -> int | None:
+        """The exit code if the script has ended so that nobody may start it again, or in vain; says so."""
+        left = self._parting
+        if left is None or left.why == "held":
+            return None
+        if left.why in ("paused", "cancelled"):
+            return self._halted(left)
+        if code < 0:  # it had got over that, and something else has killed it
+            return None
+        if left.why == "busy":
+            tell(
+                f"another process has {plain(left.run_id)}, so the script is not started again. If that one does not "
+                f"finish it, continue with: {self._command}"
+            )
+            return BUSY
+        tell(
+            f"the script cannot use its journal, which a new start would not change: it is not started again. Put it "
+            f"right, then continue with: {self._command}"
+        )
+        return USAGE
+
+    def _stopped_meanwhile(self) -> int | None:
+        """The exit code if somebody has stopped the run before the script is started again."""
+        if self._parting is None or self._parting.why != "held":
+            return None
+        halted = self._journal.stopped_meanwhile(self._parting.run_id)
+        return None if halted is None else self._halted(halted)
+
+    def _halted(self, how: Parting) -> int:
+        run = plain(how.run_id)
+        if how.why == "paused":
+            tell(
+                f"{run} was paused, so the script is not started again; what is recorded is kept. Let it go on with: "
+                f"onward resume {run}, then: {self._command}"
+            )
+            return UNFINISHED
+        tell(
+            f"{run} was cancelled, so the script is not started again; what it had recorded is kept. To begin afresh: "
+            f"{self._command}"
+        )
+        return FAILED
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._stopped_by = number
@@ -171,6 +234,20 @@ class Supervisor:
 
 def _signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+@contextmanager
+def _folder() -> Iterator[Path | None]:
+    """A folder for what the script leaves; None where there is no place for one, which stops no work."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="onward-run-", ignore_cleanup_errors=True)
+    except OSError:
+        made = None
+    if made is None:
+        yield None
+        return
+    with made as name:
+        yield Path(name)
 
 
 def _without_fresh() -> dict[str, str]:

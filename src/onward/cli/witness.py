@@ -9,6 +9,7 @@ from typing import Final
 
 from onward.api.journal import Journal
 from onward.api.overview import Overview
+from onward.api.parting import Parting
 from onward.cli.group import FINISHED
 from onward.cli.output import command_text, state_code
 from onward.core.errors import JournalError
@@ -58,6 +59,14 @@ class Witness:
         """The run that the last life of the script has stopped because everything failed, if that was its end."""
         latest = max(self._latest, key=lambda run: run.updated_at, default=None)
         return latest if latest is not None and stopped_early(latest) else None
+
+    def stopped_meanwhile(self, run_id: str) -> Parting | None:
+        """Whether somebody has paused or cancelled this run while no process had it."""
+        with self._journal() as journal:
+            run = None if journal is None else journal.store.run(run_id)
+        if run is None or run.state not in ("paused", "cancelled"):
+            return None
+        return Parting("paused" if run.state == "paused" else "cancelled", run.id)
 
     def began_anew(self) -> bool:
         """Whether the script has begun a run of its own."""
