@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -457,7 +459,7 @@ def test_a_place_that_cannot_be_written_to_is_answered_with_a_sentence(
         pytest.skip("a file can be called so")
     before = sorted(project.iterdir())
     ended = onward(*words, place, cwd=project)
-    assert ended.returncode in (2, 75), told(ended)
+    assert ended.returncode == 2, told(ended)
     assert "Traceback" not in ended.stderr
     assert sorted(project.iterdir()) == before, "nothing half-written is left"
     goes_on(project)
@@ -469,8 +471,45 @@ def test_a_journal_that_cannot_be_is_answered_with_a_sentence(
     project: Path, command: str, place: str
 ) -> None:
     ended = python("-m", "onward.cli", command, cwd=project, ONWARD_URL=place)
-    assert ended.returncode in (5, 75), told(ended)
+    assert ended.returncode in ((1, 5) if command == "doctor" else (2, 5)), told(ended)
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "place", ["foo://x", "d", "sqlite:///folder", "garbage.db", "foreign.db", "postgresql://h:x/db"]
+)
+def test_what_can_never_be_the_journal_is_not_to_be_tried_again(tmp_path: Path, place: str) -> None:
+    """What honours 75, such as a service manager, tried for ever."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "garbage.db").write_text("garbage" * 1_000)
+    with sqlite3.connect(tmp_path / "foreign.db") as db:
+        db.execute("CREATE TABLE diary (day TEXT)")
+    db.close()
+    for command, code in (("status", 2), ("runs", 2), ("doctor", 1)):
+        ended = python("-m", "onward.cli", command, cwd=tmp_path, ONWARD_URL=place)
+        assert ended.returncode == code, told(ended)
+        assert "Traceback" not in ended.stderr
+    assert "problem  opening" in ended.stdout
+
+
+def test_a_damaged_journal_is_a_failure_and_not_to_be_tried_again(project: Path) -> None:
+    journal = project / ".onward" / "journal.db"
+    with open(journal, "r+b") as file:
+        file.truncate(journal.stat().st_size // 2)
+    for side in ("-wal", "-shm"):
+        journal.with_name(journal.name + side).unlink(missing_ok=True)
+    ended = onward("doctor", cwd=project)
+    assert ended.returncode == 1, told(ended)
+    assert "problem" in ended.stdout
+
+
+def test_a_server_that_is_away_is_to_be_tried_again(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://ada@127.0.0.1:{taken.getsockname()[1]}/app"
+        for command in ("status", "doctor"):
+            ended = python("-m", "onward.cli", command, cwd=tmp_path, ONWARD_URL=url)
+            assert ended.returncode == 75, told(ended)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_everything_goes_on_there_and_nothing_here(app: Programs, other: str, jo
     app.onward("worker", "app.py", "--burst")
     refused = app.onward("start", "app.py:job", "more")
     assert "was moved to" in refused.stderr
-    assert refused.returncode == 75
+    assert refused.returncode == 2
     again = app.run("letters.py")
     assert again.returncode != 0
     assert "was moved to" in again.stderr
@@ -214,7 +214,7 @@ def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal
     [
         ([], 2, "say either --to URL or --from URL"),
         (["--to", "a.db", "--from", "b.db"], 2, "say either"),
-        (["--to", "nowhere"], 75, "names no journal"),
+        (["--to", "nowhere"], 2, "names no journal"),
         (["--from", "sqlite:///nothing.db"], 5, "there is no journal"),
         (["--to", "SAME"], 2, "is where it is already"),
     ],

@@ -45,7 +45,7 @@ def test_a_command_never_creates_a_journal_that_is_not_there(
 def test_a_file_that_is_no_journal_is_refused_with_a_sentence(cli: Cli, journal: Path) -> None:
     journal.write_text("this is my diary, not a journal" * 100)
     result = cli("status")
-    assert result.exit_code == 75
+    assert result.exit_code == 2
     assert result.stderr.startswith("onward: ")
     assert str(journal) in result.stderr
     assert journal.read_text().startswith("this is my diary")

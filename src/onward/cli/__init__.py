@@ -72,6 +72,7 @@ def main() -> None:
     .onward/journal.db at the project's root.
 
     \b
-    Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 finished with failed items, 4 not finished yet,
-    5 no such run or journal, 75 try again later (journal or run is busy), 130 and 143 interrupted.
+    Exit codes: 0 finished, 1 failed (or the journal is damaged), 2 wrong usage (or what is there is no
+    journal that can be used), 3 finished with failed items, 4 not finished yet, 5 no such run or journal,
+    75 try again later (journal or run is busy, or its server away), 130 and 143 interrupted.
     """

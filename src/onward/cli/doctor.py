@@ -16,8 +16,8 @@ import click
 from onward.api import connect
 from onward.api.journal import Journal, journal_file
 from onward.cli import output
-from onward.cli.group import FAILED, exit_code
-from onward.core.errors import JournalError, NoJournal
+from onward.cli.group import BUSY, FAILED
+from onward.core.errors import PASSING, JournalError, NoJournal
 from onward.core.texts import plain
 from onward.storage.urls import masked
 
@@ -80,7 +80,7 @@ def _examine(url: str) -> tuple[list[Finding], int]:
         raise
     except JournalError as error:
         found.append(Finding("opening", "problem", str(error)))
-        return found, exit_code(error)
+        return found, BUSY if isinstance(error, PASSING) else FAILED
     return found, FAILED if any(one.verdict == "problem" for one in found) else 0
 
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 import click
 
 from onward.core.errors import (
+    PASSING,
     AlreadyRunning,
-    JournalError,
+    JournalUnusable,
     NoJournal,
     OnwardError,
     QueueNotFound,
@@ -85,9 +86,10 @@ def exit_code(error: OnwardError) -> int:
     """The exit code that stands for an error."""
     if isinstance(error, (RunNotFound, QueueNotFound, ScheduleNotFound, NoJournal)):
         return NOT_FOUND
-    if isinstance(error, (AlreadyRunning, JournalError)):
+    if isinstance(error, (AlreadyRunning, *PASSING)):
         return BUSY
-    return USAGE if isinstance(error, UsageError) else FAILED
+    # Where the journal is not, or is damaged, trying again later is in vain.
+    return USAGE if isinstance(error, (UsageError, JournalUnusable)) else FAILED
 
 
 def complain(error: OnwardError) -> None:

@@ -22,7 +22,7 @@ OnwardError                      base of all errors; each message says what happ
 │  └─ StepFailed                 a step failed with an exception that cannot come back as itself
 │     └─ StepCrashed             the process died in it too often
 └─ JournalError                  about the store
-   ├─ JournalUnusable            cannot be opened: rights, version, file system, not a journal
+   ├─ JournalUnusable            cannot be opened as it is: rights, version, file system, not a journal
    │  └─ NoJournal               there is none, and looking for one creates none
    ├─ JournalBusy                its write lock is held for too long, or its server cannot be reached
    ├─ JournalFull                the disk is full; nothing was lost, nothing more can be recorded

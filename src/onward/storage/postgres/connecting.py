@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import psycopg
 
 from onward.core import limits
-from onward.core.errors import JournalBusy, JournalUnusable
+from onward.core.errors import JournalBusy, JournalError, JournalUnusable
 from onward.storage.postgres.address import Address
 from onward.storage.postgres.clock import DatabaseClock
 from onward.storage.postgres.failures import Lost, first_line
@@ -24,6 +24,12 @@ _PAUSE_MAX_S: Final = 1.0
 
 # What libpq says about a server that is about to be there.
 _STARTING: Final = re.compile(r"the database system is (starting up|not yet accepting|in recovery mode)")
+# What it says of a server that is away, or has no place for us, for a while: it may let us in a moment later.
+_PASSES: Final = re.compile(
+    _STARTING.pattern
+    + r"|shutting down|[Cc]onnection refused|No such file|timeout|timed out|unreachable|[Nn]o route|Temporary failure"
+    r"|too many|remaining connection slots|closed the connection|[Cc]onnection reset"
+)
 _CURES: Final = (
     (r"password authentication failed|no password supplied", "Check user and password in the URL."),
     (r"database .* does not exist", "Create it (`createdb`), or name another one in the URL."),
@@ -120,10 +126,11 @@ class Connector:
             f"the call once the server is there."
         )
 
-    def _not_opened(self, problem: BaseException) -> JournalUnusable:
+    def _not_opened(self, problem: BaseException) -> JournalError:
         said = self._said(problem)
         cure = next((cure for what, cure in _CURES if re.search(what, said)), "Check the URL and the server.")
-        return JournalUnusable(
+        kind = JournalBusy if _PASSES.search(said) else JournalUnusable
+        return kind(
             f"the journal {self.address.place} cannot be opened ({said}); nothing was changed. {cure}"
         )
 

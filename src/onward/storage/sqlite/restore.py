@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 
 from onward.core import limits
-from onward.core.errors import JournalBroken, JournalFull, JournalUnusable
+from onward.core.errors import JournalBroken, JournalBusy, JournalFull, JournalUnusable
 from onward.core.texts import plain
 from onward.storage import parts
 from onward.storage.migrate import VERSION
@@ -34,8 +34,9 @@ _SIDES: Final = ("-wal", "-shm")
 def restore(copy: Path, journal: Path) -> Path | None:
     """Put `copy` in the place of `journal`; where the journal is kept that was there, if there was one.
 
-    The copy is checked first and stays where it is. Raises JournalUnusable for what is no copy of a journal and for a
-    journal that somebody has open, JournalBroken for a damaged copy, JournalFull; then everything is as it was.
+    The copy is checked first and stays where it is. Raises JournalUnusable for what is no copy of a journal,
+    JournalBusy for a journal that somebody has open, JournalBroken for a damaged copy, JournalFull; then everything is
+    as it was.
     """
     copy, journal = Path(os.path.abspath(copy)), Path(os.path.abspath(journal))
     _refuse_copy(copy, journal)
@@ -128,7 +129,7 @@ def _made_one_file(journal: Path) -> bool:
             old.set_busy_timeout(_LOOKERS_MS)
             return bool(old.pragma("journal_mode", "DELETE") == "delete")
     except (apsw.BusyError, apsw.LockedError) as problem:
-        raise JournalUnusable(
+        raise JournalBusy(
             f"the journal {journal} is in use; nothing was changed. Stop everything that uses it (`onward status` "
             f"names what runs, `onward watch` uses it too), then repeat."
         ) from problem

@@ -19,7 +19,7 @@ import apsw
 
 from onward.core import limits
 from onward.core.decide import at_length
-from onward.core.errors import JournalBroken, JournalError, JournalUnusable, OutcomeUnknown
+from onward.core.errors import JournalBroken, JournalBusy, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
 from onward.core.schedules import Move
 from onward.storage import calendar
@@ -103,7 +103,7 @@ class SqliteStore(Upkeep):
         forks.watch(self)
         self._identity = self._files()
         if before != files.identity(self._path):
-            raise JournalUnusable(
+            raise JournalBusy(
                 f"the journal {self.place} was replaced while it was being opened; nothing was changed. Repeat it."
             )
 

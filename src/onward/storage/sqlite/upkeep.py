@@ -14,7 +14,7 @@ from typing import Final
 
 import apsw
 
-from onward.core.errors import JournalBroken, JournalError, JournalFull, JournalUnusable, UsageError
+from onward.core.errors import PASSING, JournalBroken, JournalError, JournalFull, JournalUnusable, UsageError
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
 from onward.core.texts import plain
 from onward.storage import guards, host, parts
@@ -208,8 +208,9 @@ def _copying(target: Path) -> Iterator[None]:
         raise (problem if known is None else _not_copied(target, known)) from problem
 
 
-def _not_copied(target: Path, problem: JournalError) -> JournalBroken:
-    return JournalBroken(f"no copy was written to {target}: {problem}")
+def _not_copied(target: Path, problem: JournalError) -> JournalError:
+    kind = type(problem) if isinstance(problem, PASSING) else JournalBroken
+    return kind(f"no copy was written to {target}: {problem}")
 
 
 def _verify(part: Path, target: Path) -> None:
