@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -169,6 +170,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_script_once(programs: Programs) -> Non
     """The terminal sends it to the script itself; a second one, passed on, would mean "at once"."""
     text = """
 import signal
+import socket
 got = []
 signal.signal(signal.SIGINT, lambda *_: got.append(1))
 pathlib.Path("ready").touch()
@@ -422,3 +424,27 @@ except onward.AlreadyRunning:
     assert done.returncode == 0, done.stderr
     assert programs.lines("mine.txt") == [str(n) for n in range(8)]
     first.kill()
+
+
+@pytest.mark.parametrize("target", ["job.py", "job:main"])
+def test_a_journal_that_is_none_ends_it_at_once(programs: Programs, journal: Path, target: str) -> None:
+    """It was started again five times, as if the file could become a journal by itself."""
+    journal.write_text("garbage" * 1_000)
+    programs.write("def main():\n    for _ in onward.each([1]): pass\nif __name__ == '__main__':\n    main()")
+    done = programs.onward("run", "--delay", "0", target)
+    assert done.returncode == 2
+    assert done.stderr.count("is not a journal") == 1
+    assert "starting it again" not in done.stderr
+    if target == "job.py":
+        assert "job.py, line 3: for _ in onward.each([1]): pass" in done.stderr
+        assert "a new start would not change" in done.stderr
+        assert "contextlib" not in done.stderr
+
+
+def test_a_server_that_is_away_is_waited_for(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://ada@127.0.0.1:{taken.getsockname()[1]}/app"
+        monkeypatch.setenv("ONWARD_URL", url)
+        done = programs.onward("run", "--delay", "0", "--max-restarts", "1", programs.write(LOOP))
+    assert done.stderr.count("starting it again") == 1

@@ -123,13 +123,21 @@ def install_hook() -> None:
 
 def _line_of(tb: TracebackType | None) -> str:
     """The innermost line of the program itself that an error passed through."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     frames = [f for f in traceback.extract_tb(tb) if not f.filename.startswith("<")]
-    lines = [f for f in frames if not os.path.abspath(f.filename).startswith(ours)]
+    lines = [f for f in frames if not _is_between(os.path.abspath(f.filename))]
     if not lines:
         return ""
     last = lines[-1]
     return f"\n  {last.filename}, line {last.lineno}" + (f": {last.line}" if last.line else "")
+
+
+def _is_between(file: str) -> bool:
+    """Whether a file is of onward, or of Python's own that it passes through, such as contextlib."""
+    if file.startswith(os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep):
+        return True
+    # What is installed may lie within the folder of the standard library.
+    standard = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+    return file.startswith(standard) and not file.startswith(os.path.join(standard, "site-packages", ""))
 
 
 def _blame(error: Exception, tb: TracebackType | None) -> None:
