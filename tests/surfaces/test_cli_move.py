@@ -181,15 +181,18 @@ def test_a_run_that_waits_for_more_items_is_executed_before_it_is_moved(app: Pro
     assert states(os.environ["ONWARD_URL"]).popitem()[1] in ("waiting", "pending")
 
 
-def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal: Path) -> None:
+@pytest.mark.parametrize("arrives", [True, False], ids=["arrived", "only closed"])
+def test_a_move_that_was_killed_is_done_again(
+    app: Programs, other: str, journal: Path, *, arrives: bool
+) -> None:
     program = app.write("import app\napp.job.start_many(f'{n}' for n in range(700))", "many.py")
     app.run(program)
     killer = app.write(
         "import sys\nfrom onward.api import arriving\nfrom onward.cli import main\n"
         "parts = []\nread = arriving.read\n"
         "def dies(*args, **kwargs):\n"
-        "    done = list(read(*args, **kwargs))\n"
         "    parts.append(1)\n"
+        f"    done = list(read(*args, **kwargs)) if len(parts) == 1 or {arrives} else []\n"
         "    if len(parts) == 2:\n"
         "        os.kill(os.getpid(), 9)\n"
         "    return done\n"
@@ -207,6 +210,88 @@ def test_a_move_that_was_killed_is_done_again(app: Programs, other: str, journal
     assert set(states(other).values()) == {"done"}
     assert set(states(f"sqlite:///{journal}").values()) == {"cancelled"}
     assert len(app.lines("notes.txt")) == 1_400
+
+
+def journal_at(tmp_path: Path, name: str) -> str:
+    return f"sqlite:///{tmp_path / name}"
+
+
+def test_a_run_that_was_exported_away_arrives_closed(app: Programs, other: str, tmp_path: Path) -> None:
+    """It was executed where its file was imported, and once more where the journal was moved to."""
+    third = journal_at(tmp_path, "third.db")
+    app.onward("start", "app.py:job", "sent", "--id", "sent")
+    app.onward("start", "app.py:job", "kept", "--id", "kept")
+    assert app.onward("export", "sent", "--move", "-o", "sent.jsonl").returncode == 0
+    there(app, third, "import", "sent.jsonl")
+    there(app, third, "worker", "app.py", "--burst")
+    done = app.onward("move", "--to", other)
+    assert done.returncode == 0, done.stderr
+    assert "sent went elsewhere before and is closed in both places" in done.stderr
+    there(app, other, "worker", "app.py", "--burst")
+    assert states(other) == {"sent": "cancelled", "kept": "done"}
+    assert app.lines("notes.txt") == ["sent", "sent!", "kept", "kept!"]
+
+
+def test_a_run_that_was_exported_to_the_target_is_known_there(app: Programs, other: str) -> None:
+    app.onward("start", "app.py:job", "sent", "--id", "sent")
+    assert app.onward("export", "sent", "--move", "-o", "sent.jsonl").returncode == 0
+    there(app, other, "import", "sent.jsonl")
+    there(app, other, "worker", "app.py", "--burst")
+    done = app.onward("move", "--to", other, "--json")
+    assert done.returncode == 0, done.stderr
+    moved = json.loads(done.stdout)
+    assert (moved["known"], moved["unfinished"], moved["elsewhere"]) == (1, 0, 0)
+    assert states(other) == {"sent": "done"}
+
+
+def test_a_journal_that_was_moved_away_goes_on_in_no_third_place(
+    app: Programs, other: str, tmp_path: Path
+) -> None:
+    third = journal_at(tmp_path, "third.db")
+    app.onward("start", "app.py:job", "a", "--id", "a")
+    assert app.onward("move", "--to", other).returncode == 0
+    there(app, other, "worker", "app.py", "--burst")
+    assert app.onward("move", "--to", third).returncode == 0
+    there(app, third, "worker", "app.py", "--burst")
+    assert states(third) == {"a": "cancelled"}
+    assert app.lines("notes.txt") == ["a", "a!"]
+
+
+def test_what_the_target_has_passed_on_is_not_brought_there_again(
+    app: Programs, other: str, tmp_path: Path
+) -> None:
+    """A move that is repeated by habit opened what had gone on from its target, by a file or by a move."""
+    third = journal_at(tmp_path, "third.db")
+    for name in ("a", "b"):
+        app.onward("start", "app.py:job", name, "--id", name)
+    assert app.onward("move", "--to", other).returncode == 0
+    there(app, other, "export", "a", "--move", "-o", "a.jsonl")
+    again = app.onward("move", "--to", other)
+    assert again.returncode == 0, again.stderr
+    assert "a went elsewhere before" in again.stderr
+    assert states(other) == {"a": "cancelled", "b": "pending"}
+    there(app, other, "move", "--to", third)
+    refused = app.onward("move", "--to", other)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "and from there to" in refused.stderr
+    assert states(other) == {"a": "cancelled", "b": "cancelled"}
+    there(app, third, "worker", "app.py", "--burst")
+    assert app.lines("notes.txt") == ["b", "b!"]
+
+
+def test_a_run_comes_back_from_where_it_was_moved(app: Programs, other: str, journal: Path) -> None:
+    """Its mark here says that it went there: what comes from there may go on here."""
+    app.onward("start", "app.py:job", "a", "--id", "a")
+    for _ in range(2):
+        assert app.onward("move", "--to", other).returncode == 0
+        assert states(other) == {"a": "pending"}
+        assert app.onward("move", "--from", other).returncode == 0
+        assert states(f"sqlite:///{journal}") == {"a": "pending"}
+    assert app.onward("export", "a", "--move", "-o", "a.jsonl").returncode == 0
+    assert app.onward("import", "a.jsonl").returncode == 0
+    app.onward("worker", "app.py", "--burst")
+    assert states(f"sqlite:///{journal}") == {"a": "done"}
+    assert app.lines("notes.txt") == ["a", "a!"]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,38 @@ def test_a_move_is_taken_back_by_importing_the_file_where_it_came_from(
     assert programs.lines("done.txt") == list("abcdef")
 
 
+def test_all_that_is_moved_leaves_out_what_was_moved_before(
+    cli: Cli, programs: Programs, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was exported away; later all runs went elsewhere, and it was done in both places."""
+    interrupted(programs, monkeypatch)
+    cli("export", "--move", "letters", "-o", "letters.jsonl")
+    for _ in range(2):
+        result = cli("export", "--move", "--all", "-o", "all.jsonl")
+        assert "went elsewhere before and arrives closed" in result.stderr
+    assert cli("export", "--move", "letters", "-o", "again.jsonl").exit_code == 0
+    go_there(monkeypatch, other)
+    cli("import", "all.jsonl")
+    assert state(cli, "letters") == "cancelled"
+    # Who names a run wants it to go on, from this file or the one that was lost.
+    cli("import", "again.jsonl")
+    assert state(cli, "letters") == "interrupted"
+
+
+def test_a_copy_is_not_moved_on(
+    cli: Cli, programs: Programs, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unfinished where it comes from, and goes on there."""
+    interrupted(programs, monkeypatch)
+    cli("export", "letters", "-o", "runs.jsonl")
+    go_there(monkeypatch, other)
+    cli("import", "runs.jsonl")
+    cli("export", "--move", "letters", "-o", "on.jsonl")
+    go_there(monkeypatch, tmp_path / "third.db")
+    cli("import", "on.jsonl")
+    assert state(cli, "letters") == "cancelled"
+
+
 def test_importing_twice_is_said_and_doubles_nothing(
     cli: Cli, programs: Programs, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any, Final, NamedTuple
 from onward.api import ground
 from onward.api.journal import Journal
 from onward.api.overview import actor
-from onward.api.transfer import PROGRAM, stood_before, stored_entries
+from onward.api.transfer import BY_COPY, COPY, PROGRAM, closed_for, stored_entries
 from onward.core import keys, limits
 from onward.core.acts import carried
 from onward.core.blake import blake2b
@@ -325,7 +325,7 @@ class _Landing:
         run, fate = _arriving(journal, head.run), Fate.NEW
         if run.state not in CLOSED and not head.moved and not self._take_over:
             fate = Fate.CLOSED
-            change = carried(run, by=f"{actor()} (import of a copy)", now=journal.now())
+            change = carried(run, by=f"{actor()} {BY_COPY}", to=COPY, now=journal.now())
             assert change is not None, "an unfinished run can be cancelled"
             assert change.after is not None, "cancelling a run writes its row"
             run, entries = change.after, _followed(entries, change.entries)
@@ -354,7 +354,7 @@ class _Landing:
         """There is a run of this id: the same one, perhaps closed here only because it went on elsewhere."""
         journal, head = self._journal, piece.head
         upto = journal.store.last_seq(here.no)
-        closed = stood_before(journal, here, upto) is not None
+        closed = closed_for(journal, here) is not None
         own = upto - 1 if closed else upto
         if not self._is_same(here, piece, min(own, head.entries - 1)):
             raise RunConflict(

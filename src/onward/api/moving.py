@@ -1,6 +1,7 @@
 """Carry a whole journal to another place, such as from a file to PostgreSQL, so that only one of the two goes on.
 
 Each run is closed where it comes from before it goes on where it arrives, in parts; interrupted, it is done again.
+What was closed for another place, or exported, arrives closed: it goes on there already.
 When nothing is left to be carried the source is barred: no process adds a run to it any more, whatever it has open.
 """
 
@@ -30,6 +31,8 @@ class Moved(NamedTuple):
     unfinished: int  # of those, the ones that go on at the target
     entries: int
     known: int  # were there already, from an earlier try or move
+    elsewhere: int  # went to a third place before, and are closed in both
+    elsewhere_id: str  # the first of those
 
 
 def move(source: Journal, target: Journal, told: Callable[[int], object] = lambda done: None) -> Moved:
@@ -41,6 +44,7 @@ def move(source: Journal, target: Journal, told: Callable[[int], object] = lambd
     """
     if source.place == target.place:
         raise UsageError(f"{source.place} is where it is already; nothing was moved")
+    _refuse_gone_on(source, target)
     _refuse_held(source)
     target.store.set_moved(None)  # it was moved away from once, and comes back
     known = done = 0
@@ -57,6 +61,16 @@ def move(source: Journal, target: Journal, told: Callable[[int], object] = lambd
         known += _carry(source, target, part)
     _carry_schedules(source, target)
     return _checked(source, target, known)
+
+
+def _refuse_gone_on(source: Journal, target: Journal) -> None:
+    """Everything is at the target already, and went on from there: what is left here would begin once more."""
+    on = target.store.moved_to()
+    if on is not None and source.store.moved_to() == target.place:
+        raise UsageError(
+            f"everything of {source.place} was moved to {target.place}, and from there to {on}; nothing was moved. "
+            f"Work with it there, or bring it back with: onward move --from {on}"
+        )
 
 
 def _refuse_held(journal: Journal) -> None:
@@ -92,10 +106,23 @@ def _all(journal: Journal, after: int) -> Iterator[Run]:
 
 def _carry(source: Journal, target: Journal, runs: list[Run]) -> int:
     """Carry these runs, as a file of lines whose every row is checked; how many were there already."""
+    ids = [run.id for run in runs if not _has_gone_on(source, target, run)]
+    known = len(runs) - len(ids)
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as file:
-        transfer.write(source, [run.id for run in runs], file.write, move=True, keeps_ground=True)
+        transfer.write(source, ids, file.write, to=target.place, keeps_ground=True)
         file.seek(0)
-        return sum(one.fate is arriving.Fate.KNOWN for one in arriving.read(target, file, keeps_ground=True))
+        arrived = arriving.read(target, file, keeps_ground=True)
+        return known + sum(one.fate is arriving.Fate.KNOWN for one in arrived)
+
+
+def _has_gone_on(source: Journal, target: Journal, run: Run) -> bool:
+    """Whether an earlier try has carried it, and it has left the target since: opened there, it would go on twice."""
+    closing = transfer.closed_for(source, run)
+    if closing is None or closing.to != target.place:
+        return False
+    there = target.store.run(run.id)
+    left = None if there is None else transfer.closed_for(target, there)
+    return left is not None and left.to not in (None, transfer.COPY, source.place)
 
 
 def _carry_queues(source: Journal, target: Journal) -> None:
@@ -119,21 +146,25 @@ def _carry_schedules(source: Journal, target: Journal) -> None:
 
 def _checked(source: Journal, target: Journal, known: int) -> Moved:
     """Compare what is there with what was here: every run, its state, the number of its entries and their checksums."""
-    runs = unfinished = entries = 0
+    runs = unfinished = entries = elsewhere = 0
+    elsewhere_id = ""
     for run in _all(source, 0):
         runs += 1
         there = target.store.run(run.id)
         if there is None:
             raise _differs(target, run, "is missing")
-        before = transfer.before_closing(source, run)
-        own = source.store.last_seq(run.no) + (1 if before is None else 0)
+        closing = transfer.closed_for(source, run)
+        own = source.store.last_seq(run.no) + (1 if closing is None else 0)
         entries += own
         unfinished += there.state not in CLOSED
+        if closing is not None and transfer.closed_for(target, there) is not None:
+            elsewhere += 1
+            elsewhere_id = elsewhere_id or run.id
         if target.store.last_seq(there.no) + 1 < own:
             raise _differs(target, run, f"has fewer than {own} entries")
         if not _same_values(source, run, target, there, own):
             raise _differs(target, run, "has other entries")
-    return Moved(runs, unfinished, entries, known)
+    return Moved(runs, unfinished, entries, known, elsewhere, elsewhere_id)
 
 
 def _same_values(source: Journal, run: Run, target: Journal, there: Run, count: int) -> bool:

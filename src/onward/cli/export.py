@@ -45,8 +45,15 @@ def export(run_ids: Sequence[str], target: str | None, *, everything: bool, move
         raise UsageError("name the runs to export, or say --all; nothing was written")
     target = None if target == "-" else target
     with Journal.existing() as journal, _target(target, move=move) as write:
-        done = transfer.write(journal, None if everything else run_ids, write, move=move)
+        done = transfer.write(
+            journal, None if everything else run_ids, write, to=_whither(target) if move else None
+        )
     _say_exported(done, target, move=move)
+
+
+def _whither(target: str | None) -> str:
+    """What the runs that are closed for it remember: the same command, repeated, means the same file."""
+    return transfer.FILE + ("-" if target is None else os.path.abspath(target))
 
 
 def _say_exported(done: transfer.Exported, target: str | None, *, move: bool) -> None:
@@ -58,7 +65,18 @@ def _say_exported(done: transfer.Exported, target: str | None, *, move: bool) ->
     )
     if done.unfinished and move:
         tell(f"{which} closed here; continue there, after the import, with the same command as here")
-    elif done.unfinished:
+    if done.gone:
+        run = plain(done.gone_id)
+        left = (
+            f"{run} went elsewhere before and arrives"
+            if done.gone == 1
+            else f"{done.gone:,} of them, such as {run}, went elsewhere before and arrive"
+        )
+        tell(
+            f"{left} closed, so that nothing is done twice. Only if one never arrived where it went: onward export "
+            f"{run} -o FILE, then onward import --take-over FILE where it is to go on"
+        )
+    if done.unfinished and not move:
         tell(f"{which} unfinished: the copy arrives closed. To let it go on there, export with --move")
 
 

@@ -9,6 +9,7 @@ from onward.api.journal import Journal
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
+from onward.core.texts import plain
 from onward.runtime.engine import Engine
 from onward.storage.open import open_store
 from onward.storage.urls import masked
@@ -45,5 +46,20 @@ def move(to: str | None, from_: str | None, *, as_json: bool) -> None:
         f"{done.runs:,} runs with {done.entries:,} entries are in {places[1]}, {done.unfinished:,} of them go on "
         f"there; checked one by one. {places[0]} takes no new runs any more"
     )
+    if done.elsewhere:
+        _tell_elsewhere(done, places)
     if to is not None:
         tell(f"now tell your programs: ONWARD_URL={masked(to)}, or [tool.onward] url in pyproject.toml")
+
+
+def _tell_elsewhere(done: moving.Moved, places: tuple[str, str]) -> None:
+    run = plain(done.elsewhere_id)
+    which = (
+        f"{run} went elsewhere before and is"
+        if done.elsewhere == 1
+        else f"{done.elsewhere:,} runs, such as {run}, went elsewhere before and are"
+    )
+    tell(
+        f"{which} closed in both places, so that nothing is done twice. Only if one never arrived where it went: "
+        f"onward export {run} -o FILE in {places[0]}, then onward import --take-over FILE in {places[1]}"
+    )

@@ -38,12 +38,12 @@ def acted(
     return Change(run.no, run.fence, (mark_of(after, event, now, codec.encode(by)),), after=after, before=run)
 
 
-def carried(run: Run, *, by: str, now: float) -> Change | None:
-    """An unfinished run goes on in another journal: it is closed here, with a mark that remembers how it stood."""
+def carried(run: Run, *, by: str, to: str, now: float) -> Change | None:
+    """An unfinished run goes on elsewhere: it is closed here, with a mark that remembers how it stood, and whither."""
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "from": run.state, "single": run.single})
+    value = codec.encode({"carried_by": by, "to": to, "from": run.state, "single": run.single})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 
