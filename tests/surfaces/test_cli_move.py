@@ -257,6 +257,79 @@ def test_a_journal_that_was_moved_away_goes_on_in_no_third_place(
     assert app.lines("notes.txt") == ["a", "a!"]
 
 
+WAITS = """
+@onward.workflow
+def late():
+    write("late")
+
+@onward.workflow(max_attempts=3, backoff=3_000, backoff_max=3_000)
+def again():
+    write("again")
+    raise ValueError("no")
+
+@onward.workflow
+def asleep():
+    note("asleep")
+    onward.sleep(3_000)
+
+@onward.workflow
+def impatient():
+    note("impatient")
+    late.options(id="late").start().result(timeout=5_000)
+
+@onward.step
+def note(what):
+    write(what)
+
+def write(what):
+    with open("notes.txt", "a") as file:
+        file.write(f"{what}\\n")
+"""
+
+
+@pytest.mark.parametrize("way", ["move", "export", "taken back", "paused"])
+def test_what_waits_for_a_time_waits_for_it_there_too(
+    programs: Programs, other: str, journal: Path, way: str
+) -> None:
+    """A delay and the pause before the next attempt were over at once where the run arrived."""
+    app, here = programs, f"sqlite:///{journal}"
+    app.write(WAITS, "waits.py")
+    app.onward("start", "waits.py:late", "--id", "late", "--delay", "3600")
+    for name in ("again", "asleep", "impatient"):
+        app.onward("start", f"waits.py:{name}", "--id", name)
+    app.onward("worker", "waits.py", "--burst")
+    before, at = app.lines("notes.txt"), here
+    store = open_store(here)
+    times = {name: store.run(name).wake_at for name in ("late", "again", "asleep")}  # type: ignore[union-attr]
+    store.close()
+    assert sorted(before) == ["again", "asleep", "impatient"]
+    assert None not in times.values()
+    if way == "paused":
+        for name in ("late", "again"):
+            app.onward("pause", name)
+    if way in ("move", "paused"):
+        assert app.onward("move", "--to", other).returncode == 0
+        at = other
+    else:
+        assert app.onward("export", "--all", "--move", "-o", "all.jsonl").returncode == 0
+        at = other if way == "export" else here
+        there(app, at, "import", "all.jsonl")
+    if way == "paused":
+        for name in ("late", "again"):
+            there(app, at, "resume", name)
+    there(app, at, "worker", "waits.py", "--burst")
+    assert app.lines("notes.txt") == before
+    store = open_store(at)
+    found = {name: store.run(name) for name in times}
+    store.close()
+    assert {name: run and run.wake_at for name, run in found.items()} == times
+    assert {name: run and run.state for name, run in found.items()} == dict.fromkeys(times, "waiting")
+    # Whom a run awaits is not known there: it looks for itself, and is due when that one has ended.
+    there(app, at, "cancel", "late")
+    there(app, at, "worker", "waits.py", "--burst")
+    assert states(at)["impatient"] == "failed"
+
+
 def test_what_the_target_has_passed_on_is_not_brought_there_again(
     app: Programs, other: str, tmp_path: Path
 ) -> None:

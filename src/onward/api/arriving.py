@@ -376,7 +376,7 @@ class _Landing:
 
 
 def _arriving(journal: Journal, run: Run) -> Run:
-    """The run as it begins here. Whom it waited for is not known here: it is due at once, and looks."""
+    """The run as it begins here, at its time. Whom it awaited is not known here: then it is due at once, and looks."""
     wake_at = run.wake_at
     if not run.direct and run.state == "waiting" and wake_at is None:
         wake_at = journal.now()

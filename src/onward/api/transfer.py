@@ -9,6 +9,7 @@ stands in the mark that closed it: only the same move, repeated, lets it go on o
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, get_args
@@ -27,6 +28,8 @@ PROGRAM: Final = "onward"
 FILE: Final = "file:"
 COPY: Final = "copy"
 BY_COPY: Final = "(import of a copy)"
+# Marks that begin a wait of a run that was executed.
+_WAITS: Final = ("suspended", "retried", "orphaned")
 # Runs that are read, or closed, at a time.
 _PAGE: Final = 500
 
@@ -164,6 +167,8 @@ def _write_run(
     upto = store.last_seq(run.no)
     if closing is not None:
         run, upto = closing.stood, upto - 1
+    if run.wake_at is not None and _is_suspended(journal, run, upto):
+        run = run._replace(wake_at=None)  # it may await other runs too: it looks as soon as it arrives
     units = store.begun(run.no)
     # It belongs to the folder that imports it.
     head = run if keeps_ground else run._replace(identity=keys.grounded(run.identity, ""))
@@ -173,6 +178,18 @@ def _write_run(
     for entry in stored_entries(journal, run, upto):
         put(entry_document(entry))
     return run
+
+
+def _is_suspended(journal: Journal, run: Run, upto: int) -> bool:
+    """Whether the time that it waits for is one of its function, not of its start or of its next attempt."""
+    at = upto
+    while run.fence > 0 and at > run.leased_seq:
+        since = max(run.leased_seq, at - limits.PAGE_ROWS)
+        for entry in reversed(journal.store.entries(run.no, after=since, limit=at - since)):
+            if entry.kind == "mark" and entry.name in _WAITS:
+                return entry.name == "suspended"
+        at = since
+    return False
 
 
 def closed_for(journal: Journal, run: Run) -> Closing | None:
@@ -193,8 +210,16 @@ def closed_for(journal: Journal, run: Run) -> Closing | None:
         return None
     single = value.get("single")
     single = single if isinstance(single, str) else run.single
-    stood = run._replace(state=value["from"], fence=max(0, run.fence - 1), single=single)
+    stood = run._replace(
+        state=value["from"], fence=max(0, run.fence - 1), single=single, wake_at=_time(value.get("wake_at"))
+    )
     return Closing(stood, _whither(value))
+
+
+def _time(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _whither(mark: dict[Any, Any]) -> str | None:

@@ -43,7 +43,8 @@ def carried(run: Run, *, by: str, to: str, now: float) -> Change | None:
     change = acted(run, "cancelled", by=by, now=now)
     if change is None:
         return None
-    value = codec.encode({"carried_by": by, "to": to, "from": run.state, "single": run.single})
+    stood = {"from": run.state, "single": run.single, "wake_at": run.wake_at}
+    value = codec.encode({"carried_by": by, "to": to, **stood})
     mark = change.entries[0]._replace(value=value, checksum=codec.checksum(value))
     return change._replace(entries=(mark,))
 
