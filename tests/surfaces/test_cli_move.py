@@ -257,6 +257,46 @@ def test_a_journal_that_was_moved_away_goes_on_in_no_third_place(
     assert app.lines("notes.txt") == ["a", "a!"]
 
 
+def test_the_old_place_says_where_everything_is(app: Programs, other: str, cli: Cli) -> None:
+    """It looked as if all was well there, and a worker waited in it for ever."""
+    app.onward("start", "app.py:job", "a", "--id", "a")
+    for command in ("status", "runs", "workers"):
+        assert json.loads(cli(command, "--json").stdout)["moved_to"] is None
+    idle = app.start("-m", "onward.cli", "worker", "app.py")
+    eventually(lambda: states(os.environ["ONWARD_URL"]) == {"a": "done"})
+    moved = app.onward("move", "--to", other)
+    assert moved.returncode == 0, moved.stderr
+    assert "1 worker still looks for work in" in moved.stderr
+    idle.terminate()
+    assert idle.wait(100) == 0
+    place = other.removeprefix("sqlite:///")
+    for command in ("status", "runs", "workers", "doctor"):
+        said = cli(command)
+        assert said.exit_code == 0
+        assert f"moved to {place}" in said.stdout + said.stderr, command
+    for command in ("status", "runs", "workers"):
+        assert json.loads(cli(command, "--json").stdout)["moved_to"] == place
+    worker = app.onward("worker", "app.py")  # it ends
+    assert (worker.returncode, "serves" in worker.stderr) == (75, False)
+    assert f"was moved to {place}" in worker.stderr
+    assert "moved to" not in there(app, other, "status")
+
+
+def test_a_copy_of_before_the_move_tells_that_it_doubles_what_went_on(
+    app: Programs, other: str, journal: Path, cli: Cli
+) -> None:
+    app.onward("start", "app.py:job", "a", "--id", "a")
+    assert cli("backup", "copy.db").exit_code == 0
+    assert json.loads(cli("restore", "copy.db", "--json").stdout)["moved_to"] is None
+    assert app.onward("move", "--to", other).returncode == 0
+    result = cli("restore", "copy.db")
+    assert result.exit_code == 0, result.stderr
+    place = other.removeprefix("sqlite:///")
+    assert f"had been moved to {place}, where its runs go on" in result.stderr
+    assert not [*journal.parent.glob("journal.replaced-*.db-*")]
+    assert states(f"sqlite:///{journal}") == {"a": "pending"}
+
+
 WAITS = """
 @onward.workflow
 def late():

@@ -21,6 +21,7 @@ class Restored(NamedTuple):
     place: str
     kept: Path | None  # the journal that was there
     unfinished: int
+    moved_to: str | None  # where everything of the journal goes on that was there
 
 
 def restored(copy: Path, url: str | None = None) -> Restored:
@@ -34,7 +35,8 @@ def restored(copy: Path, url: str | None = None) -> Restored:
         )
     kept = restore.restore(copy, path)
     with Journal.existing(address) as journal:
-        return Restored(journal.place, kept, unfinished_in(journal))
+        on = None if kept is None else restore.moved_to(kept)
+        return Restored(journal.place, kept, unfinished_in(journal), on)
 
 
 def unfinished_in(journal: Journal) -> int:

@@ -11,13 +11,19 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, Final, get_args
 
 from onward.api import connect
 from onward.core import limits
 from onward.core.errors import UsageError
+from onward.core.model import CLOSED, RunState
 from onward.runtime import observe, registry
+from onward.runtime.engine import was_moved
 from onward.runtime.worker import Ended, Worker
+
+_UNFINISHED: Final[tuple[RunState, ...]] = tuple(
+    state for state in get_args(RunState) if state not in CLOSED and state != "failed"
+)
 
 
 def load(targets: Sequence[str]) -> None:
@@ -86,6 +92,16 @@ def work(
     with Signals(worker.drain):
         worker.run(burst=burst, at_most=at_most)
         return worker.rest(drain_s)
+
+
+def refuse_moved() -> None:
+    """Refuse to work where nothing is left to be done: everything of the journal goes on elsewhere.
+
+    Something may be left by a move that was interrupted, and has to be executed before it can be carried.
+    """
+    store = connect.engine().store
+    if store.moved_to() is not None and not store.runs(states=_UNFINISHED, limit=1):
+        raise was_moved(store)
 
 
 class Signals:

@@ -30,6 +30,8 @@ _LONG_LOG_BYTES: Final = 256_000_000
 # Damage is reported up to this many sentences.
 _MOST: Final = 20
 
+_MOVED_CURE: Final = "Tell your programs and workers, with ONWARD_URL or [tool.onward] url in pyproject.toml."
+
 
 class Finding(NamedTuple):
     """What one check found; `cure` says what to do."""
@@ -74,6 +76,7 @@ def _examine(url: str) -> tuple[list[Finding], int]:
     try:
         with Journal.existing(url) as journal:
             found += [Finding("server", "problem", doubt) for doubt in journal.store.doubts]
+            found += _moved(journal)
             found += _data(journal)
             found += _holders(journal)
     except NoJournal:
@@ -128,6 +131,14 @@ def _modes(path: Path) -> Finding:
         f"other users can get at {', '.join(open_to_others)}",
         "chmod 600 the files and 700 the directory, unless that is wanted.",
     )
+
+
+def _moved(journal: Journal) -> Iterator[Finding]:
+    to = journal.store.moved_to()
+    if to is not None:
+        yield Finding(
+            "moved", "warning", f"everything of it was moved to {to}, and goes on there", _MOVED_CURE
+        )
 
 
 def _data(journal: Journal) -> Iterator[Finding]:

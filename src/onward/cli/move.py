@@ -6,6 +6,7 @@ import click
 
 from onward.api import connect, moving
 from onward.api.journal import Journal
+from onward.api.staff import Staff
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
@@ -39,6 +40,7 @@ def move(to: str | None, from_: str | None, *, as_json: bool) -> None:
     ):
         done = moving.move(source, target, lambda runs: tell(f"{runs:,} runs carried"))
         places = source.place, target.place
+        left = sum(one.state in ("working", "draining") for one in Staff.of(source).workers)
     if as_json:
         output.emit({"from": places[0], "to": places[1], **done._asdict()})
         return
@@ -48,6 +50,9 @@ def move(to: str | None, from_: str | None, *, as_json: bool) -> None:
     )
     if done.elsewhere:
         _tell_elsewhere(done, places)
+    if left:
+        what = "1 worker still looks" if left == 1 else f"{left} workers still look"
+        tell(f"{what} for work in {places[0]}, where none is left: start them anew with the other place")
     if to is not None:
         tell(f"now tell your programs: ONWARD_URL={masked(to)}, or [tool.onward] url in pyproject.toml")
 

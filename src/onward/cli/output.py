@@ -157,6 +157,14 @@ def doubt_of(run: Run) -> InDoubt | None:
     return error if isinstance(error, InDoubt) else None
 
 
+def moved_text(to: str) -> str:
+    """What to say of a journal that was moved away, wherever it is looked at."""
+    return (
+        f"everything of this journal was moved to {plain(to, 1_000)}, and goes on there; nothing is begun here any "
+        f"more. Look there: set ONWARD_URL to that place"
+    )
+
+
 def run_json(one: Overview) -> dict[str, Any]:
     """A run for programs. Texts are as they were recorded."""
     run, failure = one.run, run_failure(one.run)

@@ -29,6 +29,7 @@ def restore(file: Path, *, as_json: bool) -> None:
                 "file": str(file.absolute()),
                 "kept": None if done.kept is None else str(done.kept),
                 "unfinished": done.unfinished,
+                "moved_to": done.moved_to,
             }
         )
         return
@@ -41,4 +42,9 @@ def restore(file: Path, *, as_json: bool) -> None:
         runs = "1 run is" if done.unfinished == 1 else f"{done.unfinished:,} runs are"
         tell(
             f"{runs} unfinished in it: called again, they continue from there, and what was done since is done again"
+        )
+    if done.moved_to is not None:
+        tell(
+            f"the journal that was there had been moved to {plain(done.moved_to, 1_000)}, where its runs go on: what "
+            f"is continued here is done in both places. If that is not wanted, set ONWARD_URL to that place"
         )

@@ -42,10 +42,10 @@ def runs(
             found = journal.list(states=states, name=name, limit=limit + 1)
         else:
             found = journal.search(search, states=states, name=name, limit=limit + 1)
-        now = journal.now()
+        now, moved_to = journal.now(), journal.store.moved_to()
     more, found = len(found) > limit, found[:limit]
     if as_json:
-        output.emit({"runs": [output.run_json(one) for one in found], "more": more})
+        output.emit({"runs": [output.run_json(one) for one in found], "more": more, "moved_to": moved_to})
         return
     rows = [
         [
@@ -58,6 +58,8 @@ def runs(
         for one in found
     ]
     output.table(rows)
+    if moved_to is not None:
+        tell(output.moved_text(moved_to))
     if not found:
         tell("no run fits")
     elif more:

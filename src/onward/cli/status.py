@@ -32,7 +32,7 @@ def status(*, as_json: bool) -> None:
         running = journal.list(states=_RUNNING, limit=_LOOKED_AT)
         needs_you = journal.list(states=_NEEDS_YOU, limit=_LINES)
         ended = journal.list(states=_ENDED, limit=5)
-        now, place = journal.now(), journal.place
+        now, place, moved_to = journal.now(), journal.place, journal.store.moved_to()
         staff = Staff.of(journal)
         left_alone = [*staff.sentences(), *journal.schedules.sentences()]
     standing = [one for one in running if output.is_standing(one)]
@@ -42,12 +42,15 @@ def status(*, as_json: bool) -> None:
         output.emit(
             {
                 "journal": place,
+                "moved_to": moved_to,
                 "left_alone": left_alone,
                 **{k: [output.run_json(one) for one in v] for k, v in sections.items()},
             }
         )
         return
     click.echo(f"journal {place}")
+    if moved_to is not None:
+        click.echo(f"  {output.moved_text(moved_to)}")
     _running([one for one in running if one not in standing][:_LINES], now)
     _needs_you(needs_you, now, left_alone, staff)
     _ended(ended, now)

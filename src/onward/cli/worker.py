@@ -108,6 +108,7 @@ def _work(
     working.load(targets)
     names = registry.names()
     connect.engine()  # says where the journal is, before anything else
+    working.refuse_moved()
     if names:
         served = ", ".join(plain(queue) for queue in queues) if queues else "all queues"
         known = ", ".join(plain(name) for name in names[:10]) + (" …" if len(names) > 10 else "")

@@ -22,12 +22,13 @@ def workers(*, as_json: bool) -> None:
     """
     with Journal.existing() as journal:
         staff = Staff.of(journal)
-        now = journal.now()
+        now, moved_to = journal.now(), journal.store.moved_to()
     if as_json:
         output.emit(
             {
                 "workers": [_json(one) for one in staff.workers],
                 "left_alone": [_left(one) for one in staff.left_alone],
+                "moved_to": moved_to,
             }
         )
         return
@@ -35,7 +36,9 @@ def workers(*, as_json: bool) -> None:
     if rows:
         head = ["worker", "state", "executes", "queues", "workflows", "seen"]
         output.table([[click.style(cell, bold=True) for cell in head], *rows])
-    else:
+    if moved_to is not None:
+        tell(output.moved_text(moved_to))
+    elif not rows:
         tell("no worker is known here; start one with: onward worker TARGET")
     for sentence in staff.sentences():
         tell(sentence)

@@ -60,6 +60,18 @@ def restore(copy: Path, journal: Path) -> Path | None:
         turn.close()
 
 
+def moved_to(path: Path) -> str | None:
+    """Where a journal that nobody has open says that it was moved to; None as well if it cannot say."""
+    try:
+        # Immutable: reading writes no file beside it.
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with closing(apsw.Connection(f"{path.as_uri()}?immutable=1", flags=flags)) as kept:
+            found = kept.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
+    except apsw.Error:  # damaged, which may be why it was replaced, or older than that
+        return None
+    return None if found is None else str(found[0])
+
+
 def _refuse_copy(copy: Path, journal: Path) -> None:
     if not copy.is_file() or not is_journal(copy):
         raise JournalUnusable(
