@@ -277,7 +277,7 @@ def test_the_old_place_says_where_everything_is(app: Programs, other: str, cli: 
     for command in ("status", "runs", "workers"):
         assert json.loads(cli(command, "--json").stdout)["moved_to"] == place
     worker = app.onward("worker", "app.py")  # it ends
-    assert (worker.returncode, "serves" in worker.stderr) == (75, False)
+    assert (worker.returncode, "serves" in worker.stderr) == (2, False)
     assert f"was moved to {place}" in worker.stderr
     assert "moved to" not in there(app, other, "status")
 
