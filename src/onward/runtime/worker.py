@@ -65,7 +65,8 @@ class Worker:
         self._mean_s = 1.0  # how long a run takes, lately
         self._ahead = 0  # how many runs are claimed ahead of what is executed, lately
         self._is_short = False  # whether the last claim got less than it asked for
-        self._next_at: float | None = None
+        self._next_at: float | None = None  # when the next run is due, as of `_asked_at`
+        self._asked_at = float("-inf")
         self._looked_at = self._announced_at = float("-inf")
         # Runs whose workers have died again and again: one of them is executed at a time, beside all others.
         self._suspects: deque[Work] = deque()
@@ -188,9 +189,15 @@ class Worker:
             wanted = self._wanted()
             if wanted <= 0:
                 return None
-            claimed, safe_until, _ = self.engine.end_and_claim((), self._names, self._queues, wanted)
-            self._begin_all(claimed, safe_until, wanted)
+            claimed, _ = self._end_and_claim((), wanted)
             return len(claimed.runs)
+
+    def _end_and_claim(self, ended: Sequence[Change | End], wanted: int) -> tuple[Claimed, list[Answer]]:
+        """Commit ends and a claim, and begin what it got."""
+        self._asked_at = self.engine.store.now()
+        claimed, safe_until, answers = self.engine.end_and_claim(ended, self._names, self._queues, wanted)
+        self._begin_all(claimed, safe_until, wanted)
+        return claimed, answers
 
     def _wanted(self, ending: int = 0) -> int:
         """How many runs are to be asked for when so many are just ending."""
@@ -214,9 +221,10 @@ class Worker:
         """Wait for something to do: a run that has ended, a timer, or another process that has written."""
         store = self.engine.store
         until = time.monotonic() + limits.TAKE_OVER_S
-        wait_s = 0.0 if self._next_at is None else self._next_at - store.now()
-        if wait_s > 0:  # what is due already and was not claimed is held back by a limit
-            until = min(until, time.monotonic() + wait_s)
+        # What was due already when it was asked for, and was not claimed, is held back by a limit. What has become due
+        # since then is not; but while there is no room nobody asks.
+        if self._next_at is not None and self._next_at > self._asked_at and self._wanted() > 0:
+            until = min(until, time.monotonic() + max(0.0, self._next_at - store.now()))
         if self._scheduler.next_at is not None:
             until = min(until, time.monotonic() + max(0.0, self._scheduler.next_at - store.now()))
         self._ring.wait(until, lambda: self._is_news(version), self._may_claim)
@@ -308,11 +316,7 @@ class Worker:
             try:
                 wanted = self._wanted(1)
                 if wanted > 0:
-                    claimed, safe_until, answers = self.engine.end_and_claim(
-                        (change,), self._names, self._queues, wanted
-                    )
-                    self._begin_all(claimed, safe_until, wanted)
-                    return answers
+                    return self._end_and_claim((change,), wanted)[1]
             finally:
                 self._claiming.release()
         return self.engine.committer.commit(change)
