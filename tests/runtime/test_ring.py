@@ -109,6 +109,15 @@ def test_it_wakes_when_it_was_rung_also_before_it_waits_and_only_once() -> None:
     ring.close()
 
 
+def test_the_rest_after_news_ends_when_something_is_due() -> None:
+    ring = Ring(None)
+    ring._woke_at = time.monotonic() + 60
+    began_at = time.monotonic()
+    ring.wait(began_at + 0.05, lambda: False)
+    assert time.monotonic() - began_at < 30
+    ring.close()
+
+
 def test_a_store_closes_its_bell(tmp_path: Path) -> None:
     opened = open_store(str(tmp_path / "journal.db"), durability="process")
     bell = opened.doorbell()

@@ -66,16 +66,8 @@ def _say_exported(done: transfer.Exported, target: str | None, *, move: bool) ->
     if done.unfinished and move:
         tell(f"{which} closed here; continue there, after the import, with the same command as here")
     if done.gone:
-        run = plain(done.gone_id)
-        left = (
-            f"{run} went elsewhere before and arrives"
-            if done.gone == 1
-            else f"{done.gone:,} of them, such as {run}, went elsewhere before and arrive"
-        )
-        tell(
-            f"{left} closed, so that nothing is done twice. Only if one never arrived where it went: onward export "
-            f"{run} -o FILE, then onward import --take-over FILE where it is to go on"
-        )
+        stands = "arrives closed", "arrive closed"
+        tell(output.elsewhere_text(done.gone_id, done.gone, stands, "", "where it is to go on"))
     if done.unfinished and not move:
         tell(f"{which} unfinished: the copy arrives closed. To let it go on there, export with --move")
 

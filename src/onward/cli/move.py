@@ -10,7 +10,6 @@ from onward.api.staff import Staff
 from onward.cli import output
 from onward.cli.group import tell
 from onward.core.errors import UsageError
-from onward.core.texts import plain
 from onward.runtime.engine import Engine
 from onward.storage.open import open_store
 from onward.storage.urls import masked
@@ -49,22 +48,11 @@ def move(to: str | None, from_: str | None, *, as_json: bool) -> None:
         f"there; checked one by one. {places[0]} takes no new runs any more"
     )
     if done.elsewhere:
-        _tell_elsewhere(done, places)
+        stands = "is closed in both places", "are closed in both places"
+        out, on = f" in {places[0]}", f"in {places[1]}"
+        tell(output.elsewhere_text(done.elsewhere_id, done.elsewhere, stands, out, on))
     if left:
         what = "1 worker still looks" if left == 1 else f"{left} workers still look"
         tell(f"{what} for work in {places[0]}, where none is left: start them anew with the other place")
     if to is not None:
         tell(f"now tell your programs: ONWARD_URL={masked(to)}, or [tool.onward] url in pyproject.toml")
-
-
-def _tell_elsewhere(done: moving.Moved, places: tuple[str, str]) -> None:
-    run = plain(done.elsewhere_id)
-    which = (
-        f"{run} went elsewhere before and is"
-        if done.elsewhere == 1
-        else f"{done.elsewhere:,} runs, such as {run}, went elsewhere before and are"
-    )
-    tell(
-        f"{which} closed in both places, so that nothing is done twice. Only if one never arrived where it went: "
-        f"onward export {run} -o FILE in {places[0]}, then onward import --take-over FILE in {places[1]}"
-    )

@@ -157,6 +157,22 @@ def doubt_of(run: Run) -> InDoubt | None:
     return error if isinstance(error, InDoubt) else None
 
 
+def elsewhere_text(run_id: str, count: int, stands: tuple[str, str], out: str, to: str) -> str:
+    """What to say of runs that went elsewhere before they were carried; `stands`: how each is now, of one and of many.
+
+    `out`, `to`: where the first of them is to be exported and imported, should it never have arrived.
+    """
+    run = plain(run_id)
+    one, many = stands
+    which = f"{run} went elsewhere before and {one}"
+    if count > 1:
+        which = f"{count:,} runs, such as {run}, went elsewhere before and {many}"
+    return (
+        f"{which}, so that nothing is done twice. Only if one never arrived where it went: onward export {run} "
+        f"-o FILE{out}, then onward import --take-over FILE {to}"
+    )
+
+
 def moved_text(to: str) -> str:
     """What to say of a journal that was moved away, wherever it is looked at."""
     return (

@@ -42,7 +42,7 @@ class Ring:
         """
         bell = self._bell
         # Not for each of many commits in a row: what a look costs is a claim, for those who wake of it.
-        rest_s = self._woke_at + _REST_S - time.monotonic()
+        rest_s = min(self._woke_at + _REST_S, until) - time.monotonic()
         if rest_s > 0 and self._heard(rest_s, ()):
             return
         while True:
@@ -52,8 +52,10 @@ class Ring:
                 ears, self._pause = (), _FIRST_LOOK_S
                 # Where it rings too early one looks for a while; elsewhere that was no news, and is over at once.
                 self._looks_until = now + (_VISIBLE_S if bell.is_early else 0.0)
-            if is_news() or now >= until:
+            if is_news():
                 self._woke_at = time.monotonic()
+                return
+            if now >= until:
                 return
             left = until - now
             if self._heard(left if ears else min(self._pause, left), ears):
