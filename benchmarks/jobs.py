@@ -1,14 +1,21 @@
-"""A queue: how fast no-op jobs are started in bulk and executed by one worker, leases and history included."""
+"""A queue: how fast no-op jobs are started in bulk, and executed by one process and by one for each core.
+
+Leases and history are included. `python jobs.py NAME FOLDER` is one of a team of processes.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, time
 
+import apsw
 import journal
 from floor import Floor, Meter
-from row import Row
+from row import NO_TARGET, Row
+from team import Team, wait_for_go
 
 import onward
 from onward.api import connect
@@ -20,6 +27,7 @@ _PAIRS = 500  # of the floor
 _STARTED = 50_000
 _TIMES = 10
 _CPU_US = 60
+_PROCESSES = max(2, min(4, os.cpu_count() or 1))
 _CLAIM = """
 UPDATE job SET state = 'running', owner = 'me', until = ?
 WHERE id = (SELECT id FROM job WHERE state = 'ready' ORDER BY id LIMIT 1) RETURNING id, args
@@ -36,23 +44,41 @@ class Queue:
     """What the least queue would need: one commit that finds and leases a job, and one that completes it."""
 
     def __init__(self, floor: Floor) -> None:
-        self._execute, self._floor = floor.connection.execute, floor
-        self._execute(
+        self._floor = floor
+        floor.connection.execute(
             "CREATE TABLE job (id INTEGER PRIMARY KEY, args TEXT, state TEXT, owner TEXT, until REAL)"
         )
-        self._execute("CREATE INDEX ready ON job (id) WHERE state = 'ready'")
+        floor.connection.execute("CREATE INDEX ready ON job (id) WHERE state = 'ready'")
 
     def two_commits(self, count: int) -> float:
         """Microseconds for each job."""
+        self._add(count)
+        with Meter(count) as meter:
+            claim_each(self._floor.connection)
+        self._floor.recycle()
+        return meter.cost.wall_us
+
+    def two_commits_by_all(self, count: int, folder: Path) -> float:
+        """The same by a process for each core: the better of the two is the floor."""
+        self._add(count)
+        with Team("claim_and_complete", folder, _PROCESSES) as team:
+            wall_s, _ = team.go()
+        self._floor.recycle()
+        return wall_s / count * 1e6
+
+    def _add(self, count: int) -> None:
         with self._floor.connection as connection:
             rows = [(f"[[{number}],{{}}]",) for number in range(count)]
             connection.executemany("INSERT INTO job (args, state) VALUES (?, 'ready')", rows)
-        with Meter(count) as meter:
-            for _ in range(count):
-                ((number, _),) = self._execute(_CLAIM, (time() + 15,)).fetchall()
-                self._execute(_COMPLETE, (number,))
-        self._floor.recycle()
-        return meter.cost.wall_us
+
+
+def claim_each(connection: apsw.Connection) -> int:
+    """Claim and complete jobs until none is left; how many it were."""
+    count = 0
+    while found := connection.execute(_CLAIM, (time() + 15,)).fetchall():
+        connection.execute(_COMPLETE, (found[0][0],))
+        count += 1
+    return count
 
 
 def _drained() -> tuple[float, float]:
@@ -66,11 +92,40 @@ def _drained() -> tuple[float, float]:
     return wall / _JOBS * 1e6, cpu / _JOBS * 1e6
 
 
+def _drained_by_all(team: Team) -> tuple[float, float]:
+    """The same by a process for each core, all at work at the same time."""
+    wall_s, lines = team.go()
+    if sum(int(executed) for executed, _ in lines) != _JOBS:
+        raise SystemExit(f"{lines} of {_JOBS} jobs were executed; nothing was measured")
+    return wall_s / _JOBS * 1e6, sum(float(cpu) for _, cpu in lines) / _JOBS * 1e6
+
+
+def drain(folder: Path) -> None:
+    """One of a team: executes what waits."""
+    onward.connect(folder / "journal.db")
+    worker = Worker(connect.engine(), concurrency=1)
+    wait_for_go()
+    used = process_time()
+    worker.run(burst=True)
+    print(worker.executed, process_time() - used, flush=True)
+    worker.rest(5)
+
+
+def claim_and_complete(folder: Path) -> None:
+    """One of a team at the floor: on a connection of its own, that waits for the others."""
+    connection = apsw.Connection(str(folder / "floor.db"))
+    connection.pragma("synchronous", "FULL")
+    connection.wal_autocheckpoint(0)
+    connection.set_busy_timeout(10_000)
+    wait_for_go()
+    print(claim_each(connection), 0, flush=True)
+
+
 def measure(folder: Path) -> list[Row]:
     journal.opened(folder)
     floor = Floor(folder)
     queue = Queue(floor)
-    batch, pair, starting, wall, cpu = ([] for _ in range(5))  # type: tuple[list[float], ...]
+    batch, pair, pairs, starting, wall, cpu, wall_all, cpu_all = ([] for _ in range(8))  # type: tuple[list[float], ...]
     for number in range(_ROUNDS + 1):
         batch.append(1e6 / floor.batch(_JOBS).wall_us)
         with Meter(_JOBS) as meter:
@@ -78,15 +133,20 @@ def measure(folder: Path) -> list[Row]:
         journal.recycle()
         starting.append(1e6 / meter.cost.wall_us)
         pair.append(queue.two_commits(_PAIRS))
-        taken = _drained()
-        journal.recycle()
-        wall.append(taken[0])
-        cpu.append(taken[1])
+        pairs.append(queue.two_commits_by_all(_PAIRS, folder))
+        for figures, other, taken in (
+            (wall, cpu, _drained()),
+            (wall_all, cpu_all, _started_and_drained(folder)),
+        ):
+            figures.append(taken[0])
+            other.append(taken[1])
+            journal.recycle()
         if number == 0:  # warm
-            for figures in (batch, pair, starting, wall, cpu):
+            for figures in (batch, pair, pairs, starting, wall, cpu, wall_all, cpu_all):
                 figures.clear()
-    times = median(one / other for one, other in zip(pair, wall, strict=True))
+    least = min(median(pair), median(pairs))
     total = f"{_ROUNDS} × {_JOBS:,} jobs"
+    bare = f"{1e6 / least:,.0f} jobs/s (claim and complete, two commits)"
     return [
         Row(
             f"start no-op jobs in bulk, {total}",
@@ -98,20 +158,39 @@ def measure(folder: Path) -> list[Row]:
             at_least=True,
         ),
         Row(
-            f"execute them in one worker, {total}",
-            f"{1e6 / median(pair):,.0f} jobs/s (claim and complete, two commits)",
-            f"{1e6 / median(wall):,.0f} jobs/s, {times:.1f} × the floor",
+            f"execute them in one process, {total}",
+            bare,
+            f"{1e6 / median(wall):,.0f} jobs/s, {least / median(wall):.1f} × the floor, {median(cpu):.0f} µs of CPU",
+            NO_TARGET,
+            0,
+            0,
+        ),
+        Row(
+            f"execute them in {_PROCESSES} processes, {total}",
+            bare,
+            f"{1e6 / median(wall_all):,.0f} jobs/s, {least / median(wall_all):.1f} × the floor",
             f"≥ {_TIMES} × the floor",
-            times,
+            least / median(wall_all),
             _TIMES,
             at_least=True,
         ),
         Row(
-            "CPU of it for each job",
+            "CPU of that for each job",
             "–",
-            f"{median(cpu):.0f} µs",
+            f"{median(cpu_all):.0f} µs",
             f"≤ {_CPU_US} µs",
-            median(cpu),
+            median(cpu_all),
             _CPU_US,
         ),
     ]
+
+
+def _started_and_drained(folder: Path) -> tuple[float, float]:
+    noop.start_many(range(_JOBS))
+    journal.recycle()
+    with Team("drain", folder, _PROCESSES) as team:
+        return _drained_by_all(team)
+
+
+if __name__ == "__main__":
+    {"drain": drain, "claim_and_complete": claim_and_complete}[sys.argv[1]](Path(sys.argv[2]))

@@ -94,10 +94,12 @@ def taken_over(run_id: str) -> Run:
     other = Engine(open_store(path, durability="process"), keeper=False)
     try:
         other.is_dead = lambda run: True  # type: ignore[method-assign]
-        run = other.store.run(run_id)
-        assert run is not None
-        session = other.claim(run)
-        assert session is not None
+        session = None
+        while session is None:  # refused where the holder, who lives, has written since the run was read
+            run = other.store.run(run_id)
+            assert run is not None
+            assert run.state == "running"
+            session = other.claim(run)
         current.end(session)
         return session.run._replace()
     finally:

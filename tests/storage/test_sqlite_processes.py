@@ -14,6 +14,7 @@ from onward.core.errors import JournalBusy, JournalError
 from onward.core.model import Change, Owner
 from onward.storage.sqlite import files, forks, owners
 from onward.storage.sqlite.store import SqliteStore
+from onward.storage.sqlite.turn import Turn
 from storage import processes
 from storage.rows import entry, keys, opened, recorded
 
@@ -94,6 +95,58 @@ def test_a_turn_that_does_not_come_is_told_with_the_holder_named(
         holder.kill()
     recorded(sqlite, run, entry("a"))
     assert keys(sqlite, run) == ["a"]
+
+
+_PASS_ON = """
+import sys
+from pathlib import Path
+from onward.storage.sqlite.turn import Turn
+turn = Turn(Path(sys.argv[1]))
+turn.take(5)
+print("held", flush=True)
+sys.stdin.readline()
+turn.release()
+sys.stdin.readline()
+"""
+
+
+def test_who_gives_its_turn_back_wakes_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    monkeypatch.setattr(
+        "onward.storage.sqlite.turn._SLEEP_S", 90.0
+    )  # between two looks of one who only looks
+    monkeypatch.setattr("onward.storage.sqlite.turn._SLEEP_MAX_S", 90.0)
+    with processes.start(_PASS_ON, path) as holder:
+        assert processes.line(holder.stdout) == "held"
+        waiting = Turn(path)
+        waits = threading.Thread(target=waiting.take, args=(60,), daemon=True)
+        waits.start()
+        while waiting._bell is None:  # it has found the turn taken, and listens
+            time.sleep(0.001)
+        processes.say(holder.stdin, "go")
+        waits.join(30)
+        assert not waits.is_alive()
+        processes.say(holder.stdin, "end")
+        waiting.release()
+        waiting.close()
+
+
+def test_where_nobody_can_be_woken_a_turn_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.storage.sqlite.doorbell.hung", lambda file: None)
+    path = tmp_path / "journal.db"
+    holder, waiting = Turn(path), Turn(path)
+    holder.take(5)
+    gives_back = threading.Timer(0.02, holder.release)
+    gives_back.start()
+    waiting.take(30)
+    waiting.release()
+    gives_back.join()
+    for turn in (holder, waiting):
+        turn.close()
 
 
 def test_a_foreign_program_that_holds_the_lock_is_told_as_busy(

@@ -6,8 +6,9 @@ passes is tried again at every tick: meanwhile sessions begin nothing new, and w
 
 from __future__ import annotations
 
+import base64
+import os
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 
 from onward.core import limits
@@ -47,6 +48,11 @@ class Debt:
         return change._replace(before=run, after=change.after._replace(stalls=run.stalls))
 
 
+def _new_name() -> str:
+    """What no other process is ever called: 80 bits by chance. Short, for it is written with every lease."""
+    return base64.b32encode(os.urandom(10)).decode("ascii").lower()
+
+
 class Leases:
     """The sessions of one open store, and the thread that keeps their leases."""
 
@@ -55,7 +61,7 @@ class Leases:
     ) -> None:
         self.store, self.committer = store, committer
         self.lease_s, self.clock = lease_s, clock
-        self.owner = uuid.uuid4().hex
+        self.owner = _new_name()
         self.sessions: dict[int, Session] = {}
         self._leasing: list[str] = []  # identities of runs that are being leased
         self._owed: dict[str, Debt] = {}  # by run id

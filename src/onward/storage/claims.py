@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from onward.core.claiming import Past, claimed, first_claimed
@@ -88,6 +88,14 @@ class Shelf(Protocol):
 
     def forget_starts(self, queue: str, until: float) -> None: ...
 
+    def lease_new(self, queue: str, name: str, order: Claim, now: float) -> Sequence[tuple[Run, int]] | None:
+        """Lease the first runs of a workflow, as `take` and `lease_first` would, if none of them was ever leased.
+
+        None, with nothing written, if that is not so, or if there is no quicker way here. Of what it leases, the store
+        may read some, or all, when it is durable: that is not in the answer yet.
+        """
+        ...
+
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         """Runs as they stand, each with the number of its last entry, in that order."""
         ...
@@ -117,6 +125,11 @@ def claim(shelf: Shelf, order: Claim, now: float) -> Claimed:
     """Lease up to `order.limit` runs that are ready; the rest stays as it was."""
     served = [q for q in shelf.queues() if not q.paused and (not order.queues or q.name in order.queues)]
     ready, waiting = _names(shelf.ready_kinds(), order), _names(shelf.waiting_kinds(), order)
+    alone = _alone(served, ready, waiting)
+    if alone is not None:
+        leased = shelf.lease_new(*alone, order, now)
+        if leased is not None:
+            return Claimed(tuple(leased))
     found = []
     next_at: float | None = None
     for limits in served:
@@ -150,6 +163,17 @@ def _names(kinds: Iterable[tuple[str, str]], order: Claim) -> dict[str, list[str
         if name in names:
             known.setdefault(queue, []).append(name)
     return known
+
+
+def _alone(
+    served: Sequence[Limits], ready: Mapping[str, Sequence[str]], waiting: Mapping[str, Sequence[str]]
+) -> tuple[str, str] | None:
+    """The one queue and workflow of which anything is to be had, if nothing limits it and nothing is due later."""
+    here = [limits for limits in served if limits.name in ready or limits.name in waiting]
+    if len(here) != 1 or here[0].name in waiting or not here[0].is_free:
+        return None
+    queue = here[0].name
+    return (queue, ready[queue][0]) if len(ready[queue]) == 1 else None
 
 
 # -- what fits ----------------------------------------------------------------------------------------

@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from onward.core.flow import Candidate, Limits, Settings, in_order
-from onward.core.model import ENDED, Answer, Applied, Arrival, Change, Leasing, Refused, Request, Run
+from onward.core.model import (
+    ENDED,
+    Answer,
+    Applied,
+    Arrival,
+    Change,
+    Claim,
+    Leasing,
+    Refused,
+    Request,
+    Run,
+)
 from onward.core.schedules import Schedule
 from onward.storage.arrivals import Batch
 
@@ -154,6 +165,9 @@ class Shelf:
                 self._starts[of, lane] = kept
                 if not kept:
                     del self._starts[of, lane]
+
+    def lease_new(self, queue: str, name: str, order: Claim, now: float) -> None:
+        return None
 
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         return [(self._rows[no].run, len(self._rows[no].entries) - 1) for no in numbers]

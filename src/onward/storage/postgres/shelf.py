@@ -166,6 +166,9 @@ class Shelf:
 
     # -- taking -----------------------------------------------------------------------------------------------
 
+    def lease_new(self, queue: str, name: str, order: Claim, now: float) -> None:
+        return None
+
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         found = {}
         for *row, seq in self._link.ask("ready_runs", ints(numbers)):

@@ -1,7 +1,7 @@
-"""Tells an idle process that somebody writes to the journal, so that it need not look a hundred times a second.
+"""Tells a process that somebody writes to a file of the journal, so that it need not look again and again.
 
-Linux tells who asks for it (inotify) when a file is written. Every commit writes to the log first, and is visible a
-moment later: the bell rings before there is something to see.
+Linux tells who asks for it (inotify). Every commit writes to the log first, and is visible a moment later: that bell
+rings before there is something to see. The lock of the turn is written to when the turn is given back (see `turn`).
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Doorbell:
         os.close(descriptor)
 
 
-def hung(log: Path) -> Doorbell | None:
-    """What rings once `log` has been written to; None if there is no such thing here."""
+def hung(file: Path) -> Doorbell | None:
+    """What rings once `file` has been written to; None if there is no such thing here."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     bell: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
     if bell < 0:  # all that one user may have are in use: then one looks
         return None
-    if libc.inotify_add_watch(bell, os.fsencode(log), _MODIFY) < 0:
+    if libc.inotify_add_watch(bell, os.fsencode(file), _MODIFY) < 0:
         os.close(bell)
         return None
     return Doorbell(bell)

@@ -399,6 +399,32 @@ FROM run WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state =
     AND owner IS NULL AND lease_until IS NULL AND wake_at IS NULL AND request IS NULL AND stalls = 0
     AND result IS NULL AND error IS NULL AND single IS NULL
 
+-- name: first_ready
+-- The numbers of the first ones as a JSON array, in their order; how many, and whether one was ever leased. From the
+-- index alone.
+SELECT json_group_array(no), count(*), coalesce(max(fence), 0) > 0 FROM (
+    SELECT no, fence FROM run INDEXED BY run_ready
+    WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 ORDER BY priority DESC, no LIMIT ?3)
+
+-- name: lease_new
+-- What `core.claiming.first_claimed` says of runs (?1: their numbers as a JSON array) that are as `new_runs` wants them.
+UPDATE run SET state = 'running', fence = 1, owner = ?2, lease_until = ?3, updated_at = ?4,
+    leased_seq = 1 + coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state = 'pending' AND direct = 0
+    AND owner IS NULL AND lease_until IS NULL AND wake_at IS NULL AND request IS NULL AND stalls = 0
+    AND result IS NULL AND error IS NULL AND single IS NULL AND args IS NOT NULL
+
+-- name: add_first_mark
+-- The mark of that claim. CROSS JOIN: each number finds its run.
+INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
+SELECT no, leased_seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM json_each(?1) CROSS JOIN run WHERE no = value
+
+-- name: leased_runs
+-- Those that are still leased so, in the order of their numbers in the array: columns as in `new_runs`, and `leased_seq`.
+SELECT id, kind, name, identity, args, 0, command, total, done, counted_seq, created_at, updated_at, queue, priority,
+    lane, tags, parent, attempt, no, leased_seq
+FROM (SELECT value FROM json_each(?1)) CROSS JOIN run WHERE no = value AND fence = 1 AND owner = ?2
+
 -- name: lease
 -- What a claim changes in a run, for all those in which it is the same (?1: their numbers as a JSON array): mostly all of
 -- them, and a statement of its own for each takes twice as long.

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import apsw
 
 from onward.core.flow import Candidate, Limits
-from onward.core.model import Answer, Applied, Arrival, Change, Leasing, Refused, Run
-from onward.core.model import run_of as made_run
+from onward.core.model import Answer, Applied, Arrival, Change, Claim, Leasing, Refused, Run
 from onward.storage.arrivals import Batch
 from onward.storage.guards import Guard, written
 from onward.storage.sqlite.reader import run_of, settings_of
+from onward.storage.sqlite.unread import Unread, new_run
 
 
 class Transaction(Protocol):
@@ -21,6 +21,7 @@ class Transaction(Protocol):
 
     found: dict[int, Guard]
     left: dict[int, Guard]
+    unread: Unread | None
 
     def apply(self, change: Change) -> Applied | Refused: ...
 
@@ -124,9 +125,13 @@ class Shelf:
     def forget_starts(self, queue: str, until: float) -> None:
         self._write("forget_starts", queue, until)
 
+    def lease_new(self, queue: str, name: str, order: Claim, now: float) -> Sequence[tuple[Run, int]] | None:
+        unread = self._batch.unread
+        return () if unread is not None and unread.lease(queue, name, order, now) else None
+
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         found = {
-            row[18]: self._seen(_new_run(row), row[19]) for row in self._rows("new_runs", json.dumps(numbers))
+            row[18]: self._seen(new_run(row), row[19]) for row in self._rows("new_runs", json.dumps(numbers))
         }
         if len(found) < len(numbers):
             others = json.dumps([no for no in numbers if no not in found])
@@ -185,10 +190,3 @@ class Shelf:
 
     def apply(self, change: Change) -> Answer:
         return self._batch.apply(change)
-
-
-def _new_run(row: tuple[Any, ...]) -> Run:
-    """A run that has never been leased, of a row of `new_runs`."""
-    return made_run((
-        *row[:5], False, "pending", 0, None, None, None, None, 0, row[5], None, None, *row[6:15], None, *row[15:19],
-    ))  # fmt: skip

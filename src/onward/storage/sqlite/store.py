@@ -32,7 +32,7 @@ from onward.storage.sqlite.connection import Durability, connect, opening, refus
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 from onward.storage.sqlite.reader import Row
-from onward.storage.sqlite.straight import Doubt, Straight, Written
+from onward.storage.sqlite.straight import Doubt, Plan, Straight, Written
 from onward.storage.sqlite.transaction import (
     UNWRITABLE,
     Batch,
@@ -121,19 +121,21 @@ class SqliteStore(Upkeep):
         if self._unusable is not None:
             self._refuse_if_unusable()
         with self._writing:
+            straight = self._straight
+            plan = straight.planned(changes)  # before others have to wait for it
             try:
                 self._turn.take(limits.BUSY_S)
-                straight = self._straight
                 if (
                     self._unusable is not None
                     or straight.doubt is not None
                     or time.monotonic() >= self._look_at
                 ):
                     self._look()
-                answers = straight.commit(changes)
-                return self._commit(changes) if answers is None else answers
+                answers = None if plan is None else straight.commit(plan)
+                if answers is None:
+                    answers = self._commit(changes)
             except Doubt as doubt:
-                return self._resolved(doubt.written, doubt.problem)
+                answers = self._resolved(doubt.written, doubt.problem)
             except FAILURES as problem:
                 raise self._failed(problem) from problem
             finally:
@@ -141,6 +143,20 @@ class SqliteStore(Upkeep):
                     self._end()
                 else:
                     self._turn.release()
+            return answers if plan is None else self._completed(plan, answers)
+
+    def _completed(self, plan: Plan, answers: list[Answered]) -> list[Answered]:
+        """The answers to a plan that is durable, with what a claim has leased and not read; while others may write."""
+        try:
+            return self._straight.completed(plan, answers)
+        except FAILURES as problem:
+            error = self._failed(problem)
+            if isinstance(error, JournalBroken):
+                raise error from problem
+            raise OutcomeUnknown(
+                f"what was recorded in the journal {self.place} is durable, but what was claimed with it could not be "
+                f"read ({problem}); it is given back. Repeating the call is safe."
+            ) from problem
 
     def commit_alone(self, change: Order) -> list[Answered] | None:
         """As `commit`, if the change is a single entry and nothing is in the way; None if nothing was tried.
@@ -362,7 +378,7 @@ class SqliteStore(Upkeep):
         doubtful.close(True)
 
     def _write_through(self, connection: apsw.Connection) -> None:
-        self._writer, self._straight = connection, Straight(connection, _SQL, self.now)
+        self._writer, self._straight = connection, Straight(connection, _SQL, self.now, self._turn.wake)
 
     # -- life -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -19,11 +19,14 @@ from onward.core.model import Answered, Begun, Change, Claim, End, Order, applie
 from onward.core.transitions import freed
 from onward.storage.guards import Guard
 from onward.storage.sqlite.transaction import UNWRITABLE, WIDE, Clash, Row, Transaction, insert, wake_waiters
+from onward.storage.sqlite.unread import NotNew, Unread
 
 # What follows the entries, and the units, of a change that is nothing else.
 _NO_UNITS: Final = list(Change(0, 0)[3:])
 _NO_ROW: Final = list(Change(0, 0)[5:])
 _UNKNOWN: Final = (-1, -1)  # no fence is negative
+# A claim that met what was leased before was taken back for nothing: so many after it read first.
+_READ_FIRST: Final = 64
 
 
 class Doubt(Exception):
@@ -39,7 +42,15 @@ class Straight:
 
     _RUNS: Final = 10_000
 
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        sql: Mapping[str, str],
+        now: Callable[[], float],
+        almost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`almost`: called when all is written that the next process waits for, but for the commit itself."""
+        self._almost = almost
         # One cursor for all statements: making one costs as much as a statement's own work.
         cursor = connection.cursor()
         self._execute, self._executemany = cursor.execute, cursor.executemany
@@ -50,6 +61,7 @@ class Straight:
             None  # until somebody has found out what became of the commit that raised it
         )
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
+        self._reads_first = 0  # so many claims read what they lease before they lease it
 
     def learn(self, left: Mapping[int, Guard]) -> None:
         """Take in how a transaction that is durable left its runs."""
@@ -59,16 +71,18 @@ class Straight:
             if guard.state == "running":  # nobody writes to the others in a hurry
                 self._last[no] = guard.fence, guard.seq
 
-    def commit(self, changes: Sequence[Order]) -> list[Answered] | None:
-        """The answers, once they are durable; None if nothing was written, because one of them cannot go straight."""
-        if len(changes) == 1:
-            order = changes[0]
-            if type(order) is Change and len(order.entries) == 1 and [*order[3:]] == _NO_UNITS:
-                return self.commit_alone(order)
-        return self._commit_all(changes)
+    def planned(self, changes: Sequence[Order]) -> Plan | None:
+        """What these changes write; None if they cannot go straight. Touches no database."""
+        claim = changes[-1] if changes and type(changes[-1]) is Claim else None
+        plan = Plan(self._last, claim)
+        if len(changes) == 1 and _is_alone(changes[0]):
+            plan.alone = changes[0]
+            return plan
+        is_straight = all(map(plan.add, changes if claim is None else changes[:-1]))
+        return plan if is_straight and plan.left else None
 
     def commit_alone(self, order: Order) -> list[Answered] | None:
-        """As `commit`, for what may be a change of a single entry: a whole commit in one statement; None if not."""
+        """As `commit`, of what may be a change of a single entry: a whole commit in one statement; None if not."""
         if type(order) is not Change:
             return None
         no, fence, entries, *rest = order
@@ -92,16 +106,17 @@ class Straight:
 
     # -- many changes, or such that units begin and end with -------------------------------------------------
 
-    def _commit_all(self, changes: Sequence[Order]) -> list[Answered] | None:
-        plan = Plan(self._last)
-        claim = changes[-1] if changes and type(changes[-1]) is Claim else None
-        if not all(map(plan.add, changes if claim is None else changes[:-1])) or not plan.left:
-            return None
+    def commit(self, plan: Plan) -> list[Answered] | None:
+        """The answers, once they are durable; None if nothing was written, because one of them cannot go straight."""
+        if plan.alone is not None:
+            return self.commit_alone(plan.alone)
         self._execute(self._sql["begin"])
-        transaction = self._write(plan, claim)
+        transaction = self._write(plan)
         if transaction is None:
+            plan.unread = None
             self._execute(self._sql["rollback"])
             return None
+        self._almost()
         try:
             self._execute(self._sql["commit"])
         except apsw.BusyError:
@@ -115,7 +130,15 @@ class Straight:
         self.learn(transaction.left)
         return plan.answers
 
-    def _write(self, plan: Plan, claim: Claim | None) -> Transaction | None:
+    def completed(self, plan: Plan, answers: list[Answered]) -> list[Answered]:
+        """The answers to a plan that is durable, with what was leased without reading it."""
+        if plan.unread is not None:
+            claimed: Any = answers[-1]
+            answers[-1] = claimed = plan.unread.read(claimed, self._connection)
+            self._last.update((run[29], (run[7], seq)) for run, seq in claimed.runs)
+        return answers
+
+    def _write(self, plan: Plan) -> Transaction | None:
         """Write the plan, and what it leaves room for; None if anything is not as it was left, or cannot be written."""
         try:
             before = self._total()
@@ -131,13 +154,24 @@ class Straight:
                 wake_waiters(self._connection, self._sql, plan.ended, self._now)
             if plan.units:
                 self._write_units(plan.units)
-            transaction = Transaction(self._connection, self._sql, self._now)
-            if claim is not None:
-                plan.answers.append(transaction.answer(claim))
+            plan.unread = self._unread(plan)
+            transaction = Transaction(self._connection, self._sql, self._now, plan.unread)
+            if plan.claim is not None:
+                plan.answers.append(transaction.answer(plan.claim))
                 transaction.flush()
+        except NotNew:
+            self._reads_first = _READ_FIRST
+            return None
         except (Clash, *UNWRITABLE):
             return None
         return transaction
+
+    def _unread(self, plan: Plan) -> Unread | None:
+        """What the claim of a plan may lease without reading it; None if there is none, or it is to read first."""
+        if plan.claim is None or self._reads_first:
+            self._reads_first -= plan.claim is not None
+            return None
+        return Unread(self._connection, self._sql)
 
     def _add_guarded(self, rows: Sequence[Row]) -> None:
         """Many by each statement as far as they go: of what an entry costs, a quarter less."""
@@ -167,8 +201,11 @@ class Straight:
 class Plan:
     """What a batch of changes writes, if their runs are as they were left."""
 
-    def __init__(self, known: Mapping[int, tuple[int, int]]) -> None:
+    def __init__(self, known: Mapping[int, tuple[int, int]], claim: Claim | None = None) -> None:
         self._known = known
+        self.alone: Order | None = None  # all there is: a change of a single entry
+        self.claim = claim  # of what the rest leaves room for
+        self.unread: Unread | None = None  # what it has leased, and nobody has read yet
         self.left: dict[int, tuple[int, int]] = {}
         self.rows: list[Row] = []
         self.ends: list[Row] = []  # of runs that have returned
@@ -213,6 +250,10 @@ class Plan:
         self.left[no] = fence, seq
         self.answers.append(applied(no, seq))
         return True
+
+
+def _is_alone(order: Order) -> bool:
+    return type(order) is Change and len(order.entries) == 1 and [*order[3:]] == _NO_UNITS
 
 
 def _end_of(change: Change) -> End | None:

@@ -32,6 +32,7 @@ from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
 from onward.storage.queries import widened
 from onward.storage.sqlite.shelf import Shelf
+from onward.storage.sqlite.unread import Unread
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 # What a value does that no journal can hold: half a surrogate pair, a number beyond 64 bits, text beyond 1 GB.
@@ -60,9 +61,17 @@ class Clash(Exception):
 class Transaction:
     """The changes of one batch, on a connection that has begun a transaction."""
 
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        sql: Mapping[str, str],
+        now: Callable[[], float],
+        unread: Unread | None = None,
+    ) -> None:
+        """`unread`: what a claim may lease without reading it; who gives it reads it afterwards."""
         self._connection, self._sql, self._now = connection, sql, now
         self._execute = connection.execute
+        self.unread = unread
         self.found: dict[int, Guard] = {}  # as stored when first seen
         self.left: dict[int, Guard] = {}  # as it will be stored
         self._entries: list[Row] = []

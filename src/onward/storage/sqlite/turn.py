@@ -9,17 +9,21 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from onward.core.errors import JournalBusy
-from onward.storage.sqlite import files, locks
+from onward.storage.bell import readable
+from onward.storage.sqlite import doorbell, files, locks
 
 # Sleeps between two tries: a transaction takes about as long as the first on a fast disk; the last keeps a waiter's
 # CPU use below one per cent, and what it adds to a wait small.
 _SLEEP_S: Final = 0.000_05
 _SLEEP_MAX_S: Final = 0.002
+# From this on a waiter listens too: the turn of a batch takes longer, and ends with a word to who waits.
+_LISTEN_S: Final = 0.001
 
 
 class Turn:
@@ -34,6 +38,8 @@ class Turn:
         self._gate = files.open_private(files.side(path, "-gate"))
         self.lock = files.open_private(files.side(path, "-turn"))
         self.awaited = _first_byte(self._gate)
+        self._bell: doorbell.Doorbell | None = None  # rung by who gives the turn back
+        self._is_deaf = False  # there is no such thing here
 
     def take(self, within_s: float) -> None:
         """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
@@ -46,16 +52,22 @@ class Turn:
             self._wait(within_s)
 
     def release(self) -> None:
-        """Give the turn back; harmless without having it."""
+        """Give the turn back, and wake who waits for it; harmless without having it."""
         locks.flock(self.lock, locks.FREE)
+        self.wake()  # read after the turn was free: who waits since then finds it free
+
+    def wake(self) -> None:
+        """Wake who waits for the turn: it is free, or will be in a moment."""
+        if self.awaited[0]:
+            _write(self.lock, b"\0")
 
     def _wait(self, within_s: float) -> None:
         end = time.monotonic() + within_s
         try:
-            _lock(self._gate, end)
+            _lock(self._gate, end, _sleep)
             self._say(b"\1")
             try:
-                _lock(self.lock, end)
+                _lock(self.lock, end, self._listen)
             finally:
                 self._say(b"\0")
         except BlockingIOError:
@@ -66,8 +78,21 @@ class Turn:
 
     def _say(self, byte: bytes) -> None:
         """Whether somebody waits at the gate. On a full disk it stays untold: then turns are taken by chance."""
-        with suppress(OSError):
-            os.pwrite(self._gate, byte, 0)
+        _write(self._gate, byte)
+
+    def _listen(self, seconds: float) -> bool:
+        """Wait for so long, or until whoever has the turn says that it is free soon; whether that was said."""
+        if seconds < _LISTEN_S:
+            time.sleep(seconds)
+            return False
+        if self._bell is None and not self._is_deaf:
+            self._bell = doorbell.hung(files.side(self._path, "-turn"))
+            self._is_deaf = self._bell is None
+            return True  # or was, before we listened
+        if self._bell is None:
+            time.sleep(seconds)
+            return False
+        return bool(readable(seconds, self._bell.descriptors())) and self._bell.rang()
 
     def _busy(self, within_s: float) -> str:
         return (
@@ -91,6 +116,9 @@ class Turn:
     def close(self) -> None:
         """Close the locks; in a forked child the parent keeps its own."""
         self.awaited.close()
+        if self._bell is not None:
+            self._bell.abandon()
+            self._bell = None
         for lock in (self._gate, self.lock):
             os.close(lock)
 
@@ -102,7 +130,17 @@ def _first_byte(descriptor: int) -> mmap.mmap:
     return mmap.mmap(descriptor, 1, access=mmap.ACCESS_READ)
 
 
-def _lock(descriptor: int, end: float) -> None:
+def _write(descriptor: int, byte: bytes) -> None:
+    with suppress(OSError):
+        os.pwrite(descriptor, byte, 0)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _lock(descriptor: int, end: float, wait: Callable[[float], bool]) -> None:
     sleep_s = _SLEEP_S
     while True:
         try:
@@ -110,5 +148,4 @@ def _lock(descriptor: int, end: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= end:
                 raise
-        time.sleep(sleep_s)
-        sleep_s = min(sleep_s * 1.5, _SLEEP_MAX_S)
+        sleep_s = _SLEEP_S if wait(sleep_s) else min(sleep_s * 1.5, _SLEEP_MAX_S)

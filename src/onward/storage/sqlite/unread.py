@@ -1,0 +1,66 @@
+"""Leases of runs that are read only once they are durable, when other processes have their turn to write already.
+
+Of what a claim costs, a good third is reading rows and making runs of them. That changes nothing, so nobody need wait
+for it: under the turn runs are leased by their numbers alone, behind a guard that lets through only what was never
+leased. Nobody else changes such a run while its lease lasts, but for a request to its holder, which comes on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import apsw
+
+from onward.core.claiming import first_claimed
+from onward.core.model import Claim, Claimed, Run
+from onward.core.model import run_of as made_run
+
+
+class NotNew(Exception):
+    """Among the runs is one that was leased before, or waits for something; the transaction must be taken back."""
+
+
+class Unread:
+    """What a claim has leased and not read yet."""
+
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        self._connection, self._sql = connection, sql
+        self._owner: str | None = None  # None if nothing was leased this way
+        self._numbers, self._at, self._lease_s = "[]", 0.0, 0.0
+
+    def lease(self, queue: str, name: str, order: Claim, now: float) -> bool:
+        """Lease the first runs of a workflow in a queue; False, and nothing written, if they are to be read first.
+
+        Raises NotNew.
+        """
+        execute = self._connection.execute
+        numbers, count, begun = next(execute(self._sql["first_ready"], (queue, name, order.limit)))
+        if begun:
+            return False
+        leasing = first_claimed((), owner=order.owner, now=now, lease_s=order.lease_s)
+        assert leasing is not None, "of no runs each is plain"
+        if count:
+            execute(self._sql["lease_new"], (numbers, order.owner, now + order.lease_s, now))
+            if self._connection.changes() != count:
+                raise NotNew
+            execute(self._sql["add_first_mark"], (numbers, *leasing.mark[:11]))
+        self._owner, self._numbers, self._at, self._lease_s = order.owner, numbers, now, order.lease_s
+        return True
+
+    def read(self, claimed: Claimed, connection: apsw.Connection) -> Claimed:
+        """The claim's answer, complete, once its transaction is durable."""
+        if self._owner is None:
+            return claimed
+        rows = connection.execute(self._sql["leased_runs"], (self._numbers, self._owner))
+        taken = [(new_run(row), row[19] - 1) for row in rows]
+        first = first_claimed(taken, owner=self._owner, now=self._at, lease_s=self._lease_s)
+        assert first is not None, "what was not plain was not leased here"
+        return Claimed(tuple([(run, run[13]) for run in first.runs]), claimed.next_at)
+
+
+def new_run(row: tuple[Any, ...]) -> Run:
+    """A run that has never been leased, of a row of `new_runs`, or as one of `leased_runs` was before."""
+    return made_run((
+        *row[:5], False, "pending", 0, None, None, None, None, 0, row[5], None, None, *row[6:15], None, *row[15:19],
+    ))  # fmt: skip
