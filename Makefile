@@ -14,9 +14,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RAY := $(VENV)/.ray
 # One more than there are cores: many tests wait for a lease, a timer or the disk.
 WORKERS ?= 3
+FAULTS := tests/chaos tests/crash tests/power
+PYTEST = -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster compiled test test-full check bench pins format docs
+.PHONY: help setup demo demo-cluster compiled test test-faults test-full check bench pins format docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,11 +48,14 @@ demo-cluster: setup ## the same by three workers: one of them is killed, and the
 compiled: setup
 	@$(BIN)/python -m compileall -q src tests examples tools
 
-test: compiled ## all tests but those marked `full`, about a quarter of an hour on 2 cores
-	$(BIN)/pytest -q -m "not full" -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
+test: compiled ## everything but what the next two and `check` run: at most 5 minutes on 2 cores
+	$(BIN)/pytest -q -m "not full and not faults and not documents" $(FAULTS:%=--ignore %) $(PYTEST)
 
-test-full: compiled $(RAY) ## all tests, a line each; more than an hour on 2 cores
-	$(BIN)/pytest -v -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
+test-faults: compiled ## programs, workers and servers that are killed again and again: at most 10 minutes on 2 cores
+	$(BIN)/pytest -q -m "faults and not full" $(FAULTS) tests/surfaces $(PYTEST)
+
+test-full: compiled $(RAY) ## all of all, a line each; hours on 2 cores
+	$(BIN)/pytest -v $(PYTEST)
 
 bench: setup ## measure against the targets and their floors
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -75,7 +80,7 @@ check-pyright: setup
 check-generated: setup
 	$(BIN)/python tools/generated.py --check
 check-docs: compiled
-	$(BIN)/pytest -q -p no:cacheprovider -m "not slow" tests/docs
+	$(BIN)/pytest -q -p no:cacheprovider -m documents tests/docs
 
 format: setup ## format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -30,6 +30,21 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# Tests of these folders take minutes together: programs, workers and servers that are killed again and again.
+_FAULTS = ("chaos", "crash", "power")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each folder's tests belong to one target of the Makefile: `test`, `test-faults` or `check`."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in _FAULTS:
+            item.add_marker(pytest.mark.faults)
+        elif folder == "docs" and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.documents)
+
+
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
     """Say what was tried: printed with the test's output, and kept as its property `tally` for summaries."""

@@ -21,7 +21,7 @@ from onward.storage.postgres import layout
 from postgres.server import fresh_schema
 from surfaces.conftest import Cli, Programs
 
-pytestmark = [pytest.mark.important, pytest.mark.slow]
+pytestmark = [pytest.mark.important, pytest.mark.slow, pytest.mark.faults]
 
 OLD = """
 @onward.step
