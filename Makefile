@@ -14,7 +14,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RAY := $(VENV)/.ray
 # One more than there are cores: many tests wait for a lease, a timer or the disk.
 WORKERS ?= 3
+# Nothing but faults, and where some are; elsewhere are none, and collecting those tests takes long.
 FAULTS := tests/chaos tests/crash tests/power
+FAULTS_TOO := tests/docs tests/examples tests/golden tests/postgres tests/simulation tests/surfaces
 PYTEST = -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -52,7 +54,7 @@ test: compiled ## everything but what the next two and `check` run: at most 5 mi
 	$(BIN)/pytest -q -m "not full and not faults and not documents" $(FAULTS:%=--ignore %) $(PYTEST)
 
 test-faults: compiled ## programs, workers and servers that are killed again and again: at most 10 minutes on 2 cores
-	$(BIN)/pytest -q -m "faults and not full" $(FAULTS) tests/surfaces $(PYTEST)
+	$(BIN)/pytest -q -m "faults and not full" $(FAULTS) $(FAULTS_TOO) $(PYTEST)
 
 test-full: compiled $(RAY) ## all of all, a line each; hours on 2 cores
 	$(BIN)/pytest -v $(PYTEST)

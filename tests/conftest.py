@@ -30,18 +30,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# Tests of these folders take minutes together: programs, workers and servers that are killed again and again.
+# What takes minutes together: programs, workers and servers that are killed again and again. Elsewhere a mark says so.
 _FAULTS = ("chaos", "crash", "power")
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each folder's tests belong to one target of the Makefile: `test`, `test-faults` or `check`."""
+    """Each test belongs to one target of the Makefile: `test`, `test-faults` or `check`."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in _FAULTS:
             item.add_marker(pytest.mark.faults)
-        elif folder == "docs" and not item.get_closest_marker("slow"):
+        elif folder == "docs" and not any(map(item.get_closest_marker, ("slow", "faults"))):
             item.add_marker(pytest.mark.documents)
 
 

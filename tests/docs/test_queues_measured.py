@@ -13,6 +13,8 @@ import pytest
 
 from api.lives import environment
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parents[2]
 QUEUES, RIVALS = ROOT / "benchmarks" / "queues", ROOT / "benchmarks" / "rivals"
 

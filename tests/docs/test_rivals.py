@@ -14,6 +14,8 @@ import pytest
 
 from api.lives import environment
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parents[2]
 RIVALS = ROOT / "benchmarks" / "rivals"
 PAGE = ROOT / "docs" / "comparison.md"

@@ -17,7 +17,7 @@ from api.lives import environment, python, told
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "what-happens.md"
-pytestmark = [pytest.mark.important, pytest.mark.slow]
+pytestmark = [pytest.mark.important, pytest.mark.slow, pytest.mark.faults]
 
 # Prints each item and writes it as a row; waits in the item HOLD, and fails in the item BAD.
 JOB = """

@@ -19,6 +19,8 @@ from api.lives import environment
 from onward.core.model import Entry
 from onward.storage.open import open_store
 
+pytestmark = pytest.mark.faults
+
 EXECUTORS = Path(__file__).resolve().parents[2] / "examples" / "executors"
 
 

@@ -155,6 +155,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("begins", ["ours", "theirs"])
 def test_what_one_python_broke_off_another_one_continues(other: str, begins: str, tmp_path: Path) -> None:
     first, second = (sys.executable, other) if begins == "ours" else (other, sys.executable)

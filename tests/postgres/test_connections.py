@@ -19,7 +19,7 @@ from storage.test_contract_arrivals import arrival, items
 from storage.test_contract_lots import a_lot, add, ids
 from storage.test_contract_queues import claim, queued
 
-pytestmark = pytest.mark.important
+pytestmark = [pytest.mark.important, pytest.mark.faults]
 
 
 @pytest.fixture

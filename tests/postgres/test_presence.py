@@ -21,7 +21,7 @@ from postgres.server import Server
 from storage import processes
 from storage.rows import entry, opened, recorded
 
-pytestmark = pytest.mark.important
+pytestmark = [pytest.mark.important, pytest.mark.faults]
 
 _HOLDER = """
 import os, sys

@@ -17,7 +17,7 @@ import pytest
 import onward
 from postgres.server import Server
 
-pytestmark = pytest.mark.important
+pytestmark = [pytest.mark.important, pytest.mark.faults]
 
 _SOURCE = str(Path(onward.__file__).parents[1])
 ITEMS = 30

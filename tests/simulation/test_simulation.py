@@ -104,6 +104,7 @@ def test_thousands_of_stories_break_no_promise(
 
 
 @pytest.mark.important
+@pytest.mark.faults
 @pytest.mark.parametrize("mutant", mutants(), ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_bug_put_in_on_purpose_is_found_within_200_seeds(
     mutant: Mutant, journals: Opener, capsys: pytest.CaptureFixture[str]

@@ -106,6 +106,7 @@ def test_thousands_of_stories_of_workers_break_no_promise(
 
 
 @pytest.mark.important
+@pytest.mark.faults
 @on_both(mutants(), of_the_file=0)
 def test_a_bug_in_what_workers_do_is_found_within_200_seeds(
     journals: Opener, value: Mutant, capsys: pytest.CaptureFixture[str]

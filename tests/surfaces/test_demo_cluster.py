@@ -51,6 +51,8 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 
+pytestmark = pytest.mark.faults
+
 
 class Broken(MetaPathFinder):
     def find_spec(self, name, path, target=None):

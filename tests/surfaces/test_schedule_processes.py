@@ -18,6 +18,8 @@ from onward.core.schedules import nominal_of
 from postgres.server import fresh_schema
 from surfaces.conftest import Programs
 
+pytestmark = pytest.mark.faults
+
 # `each` may overlap and catches up all; `turns` must not overlap. Both note what they do outside of the journal.
 APP = """
 def note(what):
