@@ -441,6 +441,34 @@ def test_a_journal_that_is_none_ends_it_at_once(programs: Programs, journal: Pat
         assert "contextlib" not in done.stderr
 
 
+@pytest.mark.parametrize("target", ["job.py", "job:main"])
+def test_a_call_that_is_a_mistake_ends_it_at_once(programs: Programs, target: str) -> None:
+    programs.write(
+        "def main():\n    list(onward.map(print, [1, 2], concurrency=0))\nif __name__ == '__main__':\n    main()"
+    )
+    done = programs.onward("run", "--delay", "0", target)
+    assert done.returncode == 2
+    assert done.stderr.count("concurrency=0 is not possible") == 1
+    assert "starting it again" not in done.stderr
+    if target == "job.py":
+        assert "cannot be carried out as it is written" in done.stderr
+        assert "continue with: python job.py" in done.stderr
+
+
+def test_so_does_a_result_that_cannot_be_recorded(programs: Programs) -> None:
+    text = """
+@onward.step
+def look(number):
+    return object() if number == 1 else number
+for number in onward.each(range(3)):
+    look(number)
+"""
+    done = programs.onward("run", "--delay", "0", programs.write(text))
+    assert done.returncode == 2
+    assert "starting it again" not in done.stderr
+    assert "what is recorded is kept" in done.stderr
+
+
 def test_a_server_that_is_away_is_waited_for(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:  # bound, but nobody listens there
         taken.bind(("127.0.0.1", 0))

@@ -12,12 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from onward.core.errors import AlreadyRunning, JournalUnusable, NoJournal, OnwardError, RunCancelled, RunError
+from onward.core.errors import (
+    AlreadyRunning,
+    JournalUnusable,
+    NoJournal,
+    OnwardError,
+    RunCancelled,
+    RunError,
+    UsageError,
+)
 
 # The folder of these files. Processes that the program starts inherit it, so each writes to a file of its own.
 FOLDER: Final = "ONWARD_PARTING"
 
-Why = Literal["held", "busy", "paused", "cancelled", "unusable"]
+Why = Literal["held", "busy", "paused", "cancelled", "unusable", "mistaken"]
 _Error = TypeVar("_Error", bound=OnwardError)
 
 
@@ -62,6 +70,8 @@ def uncaught(error: BaseException) -> None:
         refused(error)
     elif isinstance(error, JournalUnusable) and not isinstance(error, NoJournal):
         _write("unusable", "")
+    elif isinstance(error, UsageError):
+        _write("mistaken", "")
     elif not isinstance(error, OnwardError):  # whatever it has met before, it did not end of that
         _write("held", _held)
 

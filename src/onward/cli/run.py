@@ -186,6 +186,13 @@ class Supervisor:
                 f"finish it, continue with: {self._command}"
             )
             return BUSY
+        if left.why == "mistaken":
+            tell(
+                f"the script ended because a call of it cannot be carried out as it is written, which a new start would "
+                f"not change: it is not started again, and what is recorded is kept. Put it right, then continue with: "
+                f"{self._command}"
+            )
+            return USAGE
         tell(
             f"the script cannot use its journal, which a new start would not change: it is not started again. Put it "
             f"right, then continue with: {self._command}"
