@@ -118,6 +118,30 @@ def test_the_rest_after_news_ends_when_something_is_due() -> None:
     ring.close()
 
 
+def test_news_without_anything_in_it_is_looked_at_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("onward.runtime.ring.time.monotonic", lambda: now[0])
+    ring = Ring(None)
+    rests: list[float] = []
+
+    def rest(seconds: float, ears: object) -> bool:
+        rests.append(round(seconds, 4))
+        now[0] += seconds
+        return False
+
+    monkeypatch.setattr(ring, "_heard", rest)
+    for _ in range(6):
+        ring.wait(now[0] + 60, lambda: True)
+    assert rests == [0.005, 0.01, 0.02, 0.02, 0.02]
+    ring.found()
+    ring.wait(now[0] + 60, lambda: True)
+    assert rests[5:] == [0.005]
+    now[0] += 1
+    for _ in range(2):
+        ring.wait(now[0] + 60, lambda: True)
+    assert rests[6:] == [0.005]
+
+
 def test_a_store_closes_its_bell(tmp_path: Path) -> None:
     opened = open_store(str(tmp_path / "journal.db"), durability="process")
     bell = opened.doorbell()

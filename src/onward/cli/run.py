@@ -188,9 +188,9 @@ class Supervisor:
             return BUSY
         if left.why == "mistaken":
             tell(
-                f"the script ended because a call of it cannot be carried out as it is written, which a new start would "
-                f"not change: it is not started again, and what is recorded is kept. Put it right, then continue with: "
-                f"{self._command}"
+                f"the script ended because a call of it cannot be carried out as it is written, which a new start "
+                f"would not change: it is not started again, and what is recorded is kept. Put it right, then continue "
+                f"with: {self._command}"
             )
             return USAGE
         tell(

@@ -43,8 +43,8 @@ TAKE_OVER_S: Final = 0.25
 LOOK_S: Final = 0.01
 # Runs that one claim gets at most, and how much work a worker claims ahead of what it executes (seconds of it): a claim
 # costs a commit, and what is claimed ahead is kept from other workers. Half of so many short runs take about as long as
-# their ends may wait (ENDED_S): then each claim carries the ends of one half, and they cost no commit of their own. With
-# fewer, processes that share a journal pass the turn to write to each other more often than need be.
+# their ends may wait (ENDED_S): then each claim carries the ends of one half, and they cost no commit of their own.
+# With fewer runs, processes that share a journal would pass the turn to write to each other more often.
 CLAIM_RUNS: Final = 1_200
 CLAIM_AHEAD_S: Final = 0.05
 # How a queued run has ended waits this long at most for others that end while there is more to execute: a commit costs

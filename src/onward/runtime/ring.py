@@ -14,8 +14,11 @@ from onward.storage.bell import Bell, Pipe, readable
 # time.
 _VISIBLE_S: Final = 0.25
 _FIRST_LOOK_S: Final = 0.001
-# The least time between two wakings by news.
+# The least time between two wakings by news. What a look costs is a claim: where others write all the time and there is
+# nothing in it for this worker, it doubles with each, and a burst of news after so long a silence begins anew.
 _REST_S: Final = 0.005
+_REST_MAX_S: Final = 0.02
+_SILENCE_S: Final = 0.25
 
 
 class Ring:
@@ -28,9 +31,14 @@ class Ring:
         self._looks_until = time.monotonic() + _VISIBLE_S  # until then what was written may become visible
         self._pause = _FIRST_LOOK_S  # before the next look
         self._woke_at = float("-inf")  # by news
+        self._rest_s = _REST_S
 
     def ring(self) -> None:
         self._pipe.ring()
+
+    def found(self) -> None:
+        """There was something in the latest news."""
+        self._rest_s = _REST_S
 
     def wait(
         self, until: float, is_news: Callable[[], bool], hears: Callable[[], bool] = lambda: True
@@ -41,8 +49,8 @@ class Ring:
         it looks at all; what nobody looks at would go on ringing.
         """
         bell = self._bell
-        # Not for each of many commits in a row: what a look costs is a claim, for those who wake of it.
-        rest_s = min(self._woke_at + _REST_S, until) - time.monotonic()
+        # Not for each of many commits in a row.
+        rest_s = min(self._woke_at + self._rest_s, until) - time.monotonic()
         if rest_s > 0 and self._heard(rest_s, ()):
             return
         while True:
@@ -53,7 +61,7 @@ class Ring:
                 # Where it rings too early one looks for a while; elsewhere that was no news, and is over at once.
                 self._looks_until = now + (_VISIBLE_S if bell.is_early else 0.0)
             if is_news():
-                self._woke_at = time.monotonic()
+                self._wake()
                 return
             if now >= until:
                 return
@@ -64,6 +72,12 @@ class Ring:
 
     def close(self) -> None:
         self._pipe.close()
+
+    def _wake(self) -> None:
+        now = time.monotonic()
+        is_burst = now - self._woke_at < _SILENCE_S
+        self._rest_s = min(2 * self._rest_s, _REST_MAX_S) if is_burst else _REST_S
+        self._woke_at = now
 
     def _heard(self, seconds: float, ears: Sequence[int]) -> bool:
         """Wait for so long, or until somebody is heard; whether it was one of ours."""

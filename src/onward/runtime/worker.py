@@ -88,7 +88,9 @@ class Worker:
                 return
             if got == 0 and burst and not (was_busy or self._held or self._is_more_soon()):
                 return
-            if not got:
+            if got:
+                self._ring.found()
+            else:
                 self._await(version)
 
     def _enter(self) -> None:
