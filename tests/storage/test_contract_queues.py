@@ -234,17 +234,36 @@ def replace_seen(worker: WorkerRow, at: float) -> WorkerRow:
     return worker._replace(seen_at=at)
 
 
+def test_what_has_waited_for_its_time_waits_for_a_worker_then(store: Store, clock: Clock) -> None:
+    at = clock.at
+    queued(store, "a", name="work")
+    for run_id, name, wake_at in [
+        ("b", "work", 5.0),
+        ("c", "work", 50.0),
+        ("d", "late", 5.0),
+        ("e", "never", 50.0),
+    ]:
+        queued(store, run_id, name=name, wake_at=at + wake_at)
+    assert store.ready(now=at + 4.9, at_most=100) == [("q", "work", 1, at)]
+    assert store.ready(now=at + 5, at_most=100) == [("q", "late", 1, at), ("q", "work", 2, at)]
+    assert store.ready(now=at + 60, at_most=100) == [
+        ("q", "late", 1, at),
+        ("q", "never", 1, at),
+        ("q", "work", 3, at),
+    ]
+
+
 def test_what_waits_and_who_holds_is_told(store: Store, clock: Clock) -> None:
     at = clock.at
     for run_id, name in [("a", "work"), ("b", "work"), ("c", "other")]:
         queued(store, run_id, name=name)
     clock.at += 5
     queued(store, "d", name="other")
-    assert store.pending(at_most=100) == [("q", "other", 2, at), ("q", "work", 2, at)]
+    assert store.ready(now=clock.at, at_most=100) == [("q", "other", 2, at), ("q", "work", 2, at)]
     claim(store, 1)
     clock.at += 5
     claim(store, 1)
-    assert store.pending(at_most=100) == [("q", "other", 2, at)]
+    assert store.ready(now=clock.at, at_most=100) == [("q", "other", 2, at)]
     assert store.holders() == [("w", at + 35.0)]
     assert [run.id for run in store.runs_held("w", limit=9)] == ["a", "b"]
     assert [run.id for run in store.runs_held("w", limit=1)] == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -207,6 +208,16 @@ def test_what_nobody_works_on_is_said(app: Programs, cli: Cli) -> None:
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     assert json.loads(cli("workers", "--json").stdout)["workers"][0]["state"] == "dead"
+
+
+def test_so_is_what_was_delayed_and_is_due(app: Programs, cli: Cli) -> None:
+    """It was said to wait until a time that had passed."""
+    done = app.onward("start", "app.py:quick", "a", "--delay", "0.2")
+    assert done.returncode == 0, done.stderr
+    eventually(
+        lambda: "1 run of `quick` waits in queue default, and no living worker knows" in cli("status").stdout
+    )
+    assert re.search(r"waiting +due for ", cli("status").stdout)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from onward.api.journal import Journal
 from onward.core import limits
 from onward.core.model import Run, WorkerRow
 
-# Pending runs that are looked through for those that nobody knows.
+# Runs that are looked through for those that nobody knows.
 _LOOKED_THROUGH = 100_000
 
 WorkerState = Literal["working", "draining", "silent", "dead"]
@@ -37,8 +37,8 @@ class Staff(NamedTuple):
         store = journal.store
         views = [_view(journal, row) for row in store.workers()]
         living = [one.row for one in views if one.state in ("working", "draining")]
-        pending = store.pending(at_most=_LOOKED_THROUGH)
-        return cls(views, [one for one in pending if not any(_serves(row, one[0], one[1]) for row in living)])
+        ready = store.ready(now=store.now(), at_most=_LOOKED_THROUGH)
+        return cls(views, [one for one in ready if not any(_serves(row, one[0], one[1]) for row in living)])
 
     def serves(self, run: Run) -> bool:
         """Whether a worker that takes runs knows this one's workflow and serves its queue."""

@@ -81,7 +81,8 @@ def _who(one: Overview, now: float) -> str:
     if one.run.request:
         return f"asked to {one.run.request}"
     if one.state == "waiting" and one.run.wake_at is not None:
-        return f"until {output.moment(one.run.wake_at)}"
+        over = now - one.run.wake_at
+        return f"until {output.moment(one.run.wake_at)}" if over < 0 else f"due for {span(over)}"
     if one.state == "paused" and not one.run.direct:
         return f"let it go on: onward resume {plain(one.run.id)}"
     if one.state != "running" and not one.run.direct:

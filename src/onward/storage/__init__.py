@@ -250,8 +250,11 @@ class Store(Protocol):
         """Those that have announced themselves, whoever was seen last first; some may be dead."""
         ...
 
-    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
-        """(queue, workflow, how many, created_at of the oldest) of pending queued runs; counts at most so many."""
+    def ready(self, *, now: float, at_most: int) -> list[tuple[str, str, int, float]]:
+        """(queue, workflow, how many, created_at of the oldest) of queued runs that are pending, or due at `now`.
+
+        Counts at most so many that are pending, and so many of each workflow that are due.
+        """
         ...
 
     def holders(self) -> list[tuple[str, float]]:

@@ -340,3 +340,12 @@ def _free_at(shelf: Shelf, queue: str, lane: str, quota: Quota, now: float) -> f
 
 def _earliest(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else min(one, other)
+
+
+def added_up(found: Iterable[tuple[str, str, int, float]]) -> list[tuple[str, str, int, float]]:
+    """(queue, workflow, how many runs, created_at of the oldest), one for each queue and workflow, in their order."""
+    known: dict[tuple[str, str], tuple[int, float]] = {}
+    for queue, name, count, oldest in found:
+        before, older = known.get((queue, name), (0, oldest))
+        known[queue, name] = before + count, min(older, oldest)
+    return [(*at, *known[at]) for at in sorted(known)]

@@ -458,12 +458,13 @@ class MemoryStore:
     def workers(self) -> list[WorkerRow]:
         return sorted(self._workers.values(), key=lambda worker: (-worker.seen_at, worker.owner))
 
-    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
-        found: dict[tuple[str, str], list[float]] = {}
-        for run in reversed(self._runs()):
-            if not run.direct and run.state == "pending":
-                found.setdefault((run.queue, run.name), []).append(run.created_at)
-        return [(*at, len(times), min(times)) for at, times in sorted(found.items())]
+    def ready(self, *, now: float, at_most: int) -> list[tuple[str, str, int, float]]:
+        return claims.added_up(
+            (run.queue, run.name, 1, run.created_at)
+            for run in self._runs()
+            if not run.direct
+            and (run.state == "pending" or (run.state == "waiting" and (run.wake_at or now + 1) <= now))
+        )
 
     def holders(self) -> list[tuple[str, float]]:
         ends: dict[str, float] = {}

@@ -794,6 +794,13 @@ SELECT queue, name, count(*), min(created_at) FROM (
     ORDER BY queue, name, priority DESC, no LIMIT $1) AS pending
 GROUP BY queue, name ORDER BY queue, name
 
+-- name: count_due
+-- What waits no longer: so many at most, and since when the oldest one.
+SELECT count(*), min(created_at) FROM (
+    SELECT created_at FROM onward.run
+    WHERE NOT direct AND state = 'waiting' AND queue = $1 AND name = $2 AND wake_at <= $3
+    ORDER BY wake_at LIMIT $4) AS due
+
 -- name: add_waiter
 -- Nothing where the awaited run has ended, or was removed: `wake_idle` makes it due at once.
 INSERT INTO onward.waiter (awaited, run)

@@ -20,6 +20,7 @@ from onward.core.errors import JournalError
 from onward.core.flow import Settings
 from onward.core.model import Begun, Entry, Owner, QueueCounts, Request, Run, RunState, WorkerRow
 from onward.core.schedules import Schedule, id_range
+from onward.storage.claims import added_up
 from onward.storage.postgres.arrays import texts
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import Lost, is_passing, journal_error
@@ -248,8 +249,11 @@ class Reader:
             for owner, names, queues, *rest in self._rows("workers")
         ]
 
-    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
-        return self._rows("waiting_names", at_most)
+    def ready(self, *, now: float, at_most: int) -> list[tuple[str, str, int, float]]:
+        found = self._rows("waiting_names", at_most)
+        for at in self._rows("waiting_kind"):
+            found += [(*at, *due) for due in self._rows("count_due", *at, now, at_most) if due[0]]
+        return added_up(found)
 
     def holders(self) -> list[tuple[str, float]]:
         return self._rows("holders")

@@ -572,6 +572,12 @@ SELECT queue, name, count(*), min(created_at) FROM (
     SELECT queue, name, created_at FROM run INDEXED BY run_ready WHERE direct = 0 AND state = 'pending' LIMIT ?1)
 GROUP BY queue, name
 
+-- name: count_due
+-- What waits no longer: so many at most, and since when the oldest one.
+SELECT count(*), min(created_at) FROM (
+    SELECT created_at FROM run INDEXED BY run_due
+    WHERE direct = 0 AND state = 'waiting' AND queue = ?1 AND name = ?2 AND wake_at <= ?3 LIMIT ?4)
+
 -- name: add_waiter
 -- Nothing where the awaited run has ended, or was removed: then this one is due at once.
 -- Counted also where it waits already, as after a wait that timed out.

@@ -20,6 +20,7 @@ from onward.core.model import run_of as made_run
 from onward.core.schedules import Schedule, id_range
 from onward.storage import problems as checks
 from onward.storage.calendar import schedule_of
+from onward.storage.claims import added_up
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -210,8 +211,13 @@ class Reader:
             for owner, names, queues, *rest in self._rows("workers")
         ]
 
-    def pending(self, *, at_most: int) -> list[tuple[str, str, int, float]]:
-        return self._rows("waiting_names", at_most)
+    def ready(self, *, now: float, at_most: int) -> list[tuple[str, str, int, float]]:
+        found = self._rows("waiting_names", at_most)
+        at = ("", "")
+        while kinds := self._rows("waiting_kind", *at):
+            at = kinds[0]
+            found += [(*at, *due) for due in self._rows("count_due", *at, now, at_most) if due[0]]
+        return added_up(found)
 
     def holders(self) -> list[tuple[str, float]]:
         return self._rows("holders")
