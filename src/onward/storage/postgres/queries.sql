@@ -496,6 +496,13 @@ SELECT name FROM onward.queue
 WHERE limited AND NOT paused AND (cardinality($1::text[]) = 0 OR name = ANY ($1::text[]))
 ORDER BY name FOR NO KEY UPDATE
 
+-- name: unsorted
+-- Around what a claim asks of the queues: its order is that of an index. Where there are few runs when the plan is made,
+-- any other index may do with a sort, and would read all runs of a workflow for as long as the plan is kept.
+SET LOCAL enable_sort TO off
+-- name: sorted
+SET LOCAL enable_sort TO on
+
 -- name: ready_kind
 -- Pairs of queue and workflow of which runs are pending: a step into the index for each pair, not for each run.
 WITH RECURSIVE kind AS (

@@ -35,6 +35,7 @@ def reads(order: Claim, now: float) -> list[Step]:
     queues, names = texts(order.queues), texts(order.names)
     free, limited = (queues, names, order.limit), (queues, names, order.limit + PASSED_OVER)
     return [
+        ("unsorted", ()),
         ("lock_queues", (queues,)),
         ("queues", ()),
         ("ready_kind", ()),
@@ -44,6 +45,7 @@ def reads(order: Claim, now: float) -> list[Step]:
         ("due", (*free, now)),
         ("due_limited", (*limited, now)),
         ("next_due", (queues, names, now)),
+        ("sorted", ()),
     ]
 
 
@@ -52,7 +54,8 @@ class Shelf:
 
     def __init__(self, link: Link, batch: Batch, found: Sequence[Sequence[Row]]) -> None:
         self._link, self._batch = link, batch
-        locked, queues, ready_kinds, waiting_kinds, ready, ready_limited, due, due_limited, next_due = found
+        _, locked, queues, ready_kinds, waiting_kinds, *found = found
+        ready, ready_limited, due, due_limited, next_due, _ = found
         self._locked = {name for (name,) in locked}
         self._queues = [Settings._make(row).limits for row in queues]
         self._ready_kinds, self._waiting_kinds = list(ready_kinds), list(waiting_kinds)
