@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from onward.core.errors import JournalBusy, OutcomeUnknown
-from onward.core.model import Applied, Arrived, Change, Claim, Claimed, Refused, Run
+from onward.core.model import Applied, Arrived, Change, Claim, Claimed, End, Order, Refused, Run
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
 from postgres.proxy import FAULTS, Fault, Proxy
@@ -96,6 +96,61 @@ def test_a_transaction_whose_commit_has_no_answer_happened_or_is_repeated(
     assert stored.no == answer.run_no
     assert stored.state == ("done" if way == "ended" else "running")
     assert len(direct.entries(stored.no)) == (way != "ended")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("word", [b"end_runs", b"commit"])
+@pytest.mark.parametrize("with_claim", [True, False])
+def test_ends_and_a_claim_whose_answer_is_lost_have_happened_or_are_repeated(
+    store: PostgresStore, direct: PostgresStore, proxy: Proxy, fault: Fault, word: bytes, with_claim: bool
+) -> None:
+    """Both of them once, or neither: what was claimed must be known, or nobody would execute it."""
+    for run_id in ("a", "b", "c", "d"):
+        queued(direct, run_id)
+    (a, _), (b, _) = claim(store, 2).runs
+    orders: list[Order] = [End(b, "2", 7.0), End(a, "1", 7.0)]
+    if with_claim:
+        orders.append(Claim("me", 30.0, ("work",), (), 1))
+    proxy.arm(word, fault)
+    healing = _healing(proxy)
+    *ended, last = [*store.commit(orders), *([] if with_claim else [None])]
+    assert proxy.struck.is_set()
+    healing.join()
+    assert ended == [Applied(b.no, 2, None), Applied(a.no, 2, None)]
+    for run in (a, b):
+        found = direct.run(run.id)
+        assert found is not None
+        assert (found.state, found.owner, found.result) == ("done", None, "1" if run is a else "2")
+        assert keys(direct, run) == ["run/submitted", "run/claimed", "run/returned"]
+    states = {run.id: run.state for run in direct.runs()}
+    assert (states["c"], states["d"]) == ("running" if with_claim else "pending", "pending")
+    if with_claim:
+        assert isinstance(last, Claimed)
+        [(run, seq)] = last.runs
+        assert run == direct.run("c")
+        assert (seq, keys(direct, run)) == (1, ["run/submitted", "run/claimed"])
+    assert list(direct.problems()) == []
+
+
+def test_ends_that_come_out_of_a_black_hole_late_write_nothing_more(
+    store: PostgresStore, direct: PostgresStore, proxy: Proxy, postgres_server: Server
+) -> None:
+    """Nor does the claim that was on its way with them lease anything for a process that has gone on without it."""
+    for run_id in ("a", "b", "c"):
+        queued(direct, run_id)
+    [(a, _)] = claim(store, 1).runs
+    proxy.spares_new = True
+    proxy.arm(b"end_runs", "black hole before")
+    ended, claimed = store.commit([End(a, "1", 7.0), Claim("me", 30.0, ("work",), (), 1)])
+    assert proxy.struck.is_set()
+    proxy.heal(deliver=True)
+    time.sleep(0.3)
+    assert ended == Applied(a.no, 2, None)
+    assert isinstance(claimed, Claimed)
+    assert [run.id for run, _ in claimed.runs] == ["b"]
+    assert [run.state for run in direct.runs()] == ["pending", "running", "done"]
+    assert keys(direct, a) == ["run/submitted", "run/claimed", "run/returned"]
+    assert list(direct.problems()) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -12,7 +12,7 @@ import pytest
 
 from onward.core.decide import Released, Returned, decide
 from onward.core.flow import text_of
-from onward.core.model import Applied, Change, Claim, Claimed, Refused
+from onward.core.model import Applied, Change, Claim, Claimed, End, Order, Refused
 from onward.storage.postgres.store import PostgresStore
 from postgres.conftest import Open
 from postgres.server import Server
@@ -205,15 +205,23 @@ def test_a_queues_concurrency_holds_over_many_workers(open_store: Open) -> None:
     assert max(most) <= 3
 
 
+@pytest.mark.parametrize("way", ["straight", "general"])
+@pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize("first", ["the waiting one", "the awaited one"])
 def test_nobody_waits_for_ever_for_a_run_that_ends_at_the_same_moment(
-    open_store: Open, postgres_server: Server, schema: str, first: str
+    open_store: Open, postgres_server: Server, schema: str, first: str, others: bool, way: str
 ) -> None:
-    """The waiter was added while the end was being committed: neither saw the other, and nobody woke it."""
+    """The waiter was added while the end was being committed: neither saw the other, and nobody woke it.
+
+    Who has claimed a run ends it straight, and looks first whether others wait for anything at all.
+    """
     here, there = open_store(), open_store()
+    if others:
+        waited = f"INSERT INTO \"{schema}\".waiter VALUES ('somebody', 99)"
+        postgres_server.execute(waited)
     queued(here, "parent")
     queued(here, "child")
-    here.commit([Claim("w", 30.0, ("work",), (), 2)])
+    (there if way == "straight" else here).commit([Claim("w", 30.0, ("work",), (), 2)])
     parent, child = stored(here, "parent"), stored(here, "child")
     waiting = decide(parent, Released("suspended", None, None, ("child",)), now=here.now())
     ending = decide(child, Returned(None), now=here.now())
@@ -235,4 +243,97 @@ def test_nobody_waits_for_ever_for_a_run_that_ends_at_the_same_moment(
             one.result(20)
     assert stored(here, "child").state == "done"
     assert stored(here, "parent").wake_at is not None
+    assert _deadlocks(postgres_server) == before
+
+
+@pytest.mark.parametrize("meanwhile", ["a request", "another lease", "a renewal"])
+def test_an_end_waits_for_what_is_just_written_to_its_run_and_hears_of_it(
+    open_store: Open, postgres_server: Server, schema: str, meanwhile: str
+) -> None:
+    """What others write while an end waits for its lock counts: nothing of the batch is written straight then."""
+    store = open_store()
+    for run_id in ("a", "b", "c"):
+        queued(store, run_id)
+    [claimed] = store.commit([Claim("w", 30.0, ("work",), (), 2)])
+    assert isinstance(claimed, Claimed)
+    (a, _), (b, _) = claimed.runs
+    sets = {
+        "a request": "request = 'cancel'",
+        "another lease": "fence = 2, owner = 'thief'",
+        "a renewal": "lease_until = 99.0",
+    }[meanwhile]
+    with postgres_server.connect() as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN")
+        other.execute(f'UPDATE "{schema}".run SET {sets} WHERE no = {b.no}'.encode())
+        orders: list[Order] = [End(a, "1", 7.0), End(b, "2", 7.0), Claim("w", 30.0, ("work",), (), 2)]
+        answers = pool.submit(store.commit, orders)
+        _waiting(postgres_server, schema)
+        other.execute("COMMIT")
+        one, two, got = answers.result(20)
+    assert isinstance(one, Applied)
+    assert isinstance(got, Claimed)
+    assert [run.id for run, _ in got.runs] == ["c"]
+    if meanwhile == "another lease":
+        assert isinstance(two, Refused)
+        assert two.reason == "fence"
+    else:
+        assert two == Applied(b.no, 2, None)
+    assert stored(store, "a").state == "done"
+    assert stored(store, "b").state == ("running" if meanwhile == "another lease" else "done")
+    assert stored(store, "b").request is None
+    assert [len(store.entries(run.no)) for run in (a, b)] == [3, 2 if meanwhile == "another lease" else 3]
+    assert list(store.problems()) == []
+
+
+def test_ends_by_their_holder_and_its_renewals_never_wait_for_each_other_in_a_circle(
+    open_store: Open, postgres_server: Server
+) -> None:
+    """Ends are told in the order in which runs have ended, and locked in that of their numbers, as renewals do."""
+    store = open_store()
+    for at in range(60):
+        queued(store, f"r{at}")
+    before = _deadlocks(postgres_server)
+    [claimed] = store.commit([Claim("w", 30.0, ("work",), (), 60)])
+    assert isinstance(claimed, Claimed)
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.is_set():
+            store.renew("w", 99.0)
+
+    with ThreadPoolExecutor() as pool:
+        renewing = pool.submit(renew)
+        for at in range(0, 60, 3):
+            ends = [End(run, "1", 7.0) for run, _ in claimed.runs[at : at + 3][::-1]]
+            assert all(isinstance(one, Applied) for one in store.commit(ends))
+        stop.set()
+        renewing.result(20)
+    assert _deadlocks(postgres_server) == before
+
+
+def test_those_who_end_what_the_same_runs_wait_for_never_wait_for_each_other_in_a_circle(
+    open_store: Open, postgres_server: Server, schema: str
+) -> None:
+    here, there = open_store(), open_store()
+    for run_id in ("p1", "p2", "a1", "a2", "b1", "b2"):
+        queued(here, run_id)
+    before = _deadlocks(postgres_server)
+    here.commit([Claim("w", 30.0, ("work",), (), 2)])
+    awaits = {"p1": ("a2", "b1"), "p2": ("a1", "b2")}
+    for run_id, ids in awaits.items():
+        here.commit([decide(stored(here, run_id), Released("suspended", None, None, ids), now=here.now())])
+    batches: list[list[Order]] = []
+    for store in (here, there):
+        [claimed] = store.commit([Claim("w", 30.0, ("work",), (), 2)])
+        assert isinstance(claimed, Claimed)
+        batches.append([End(run, None, 7.0) for run, _ in claimed.runs])
+    with postgres_server.connect() as stranger, ThreadPoolExecutor() as pool:
+        stranger.execute("BEGIN")
+        stranger.execute(f"SELECT FROM \"{schema}\".run WHERE state = 'waiting' FOR UPDATE".encode())
+        one = pool.submit(here.commit, batches[0])
+        other = pool.submit(there.commit, batches[1])
+        _waiting(postgres_server, schema, 2)
+        stranger.execute("COMMIT")
+        assert all(isinstance(answer, Applied) for answer in (*one.result(20), *other.result(20)))
+    assert [stored(here, run_id).wake_at is None for run_id in awaits] == [False, False]
     assert _deadlocks(postgres_server) == before

@@ -97,6 +97,53 @@ def test_several_claims_in_one_commit_never_get_the_same_run(store: Store) -> No
     assert (ids(one), ids(two), ids(three)) == (["r0", "r1"], ["r2", "r3"], ["r4"])
 
 
+def test_over_queues_and_workflows_runs_are_claimed_by_priority_then_in_the_order_in_which_they_came(
+    store: Store,
+) -> None:
+    add(store, queued("a"), queued("b", queue="r"), queued("c", name="other", priority=2), queued("d"))
+    add(store, queued("e", queue="r", name="other"), queued("f", queue="r", priority=2))
+    assert ids(claim(store, 4, names=("job", "other"))) == ["c", "f", "a", "b"]
+    assert ids(claim(store, 4, names=("job", "other"))) == ["d", "e"]
+
+
+@pytest.mark.parametrize("beside", ["leased before", "single", "limited", "due", "paused"])
+def test_what_was_never_leased_is_claimed_the_same_way_beside_anything_else(
+    store: Store, clock: Clock, beside: str
+) -> None:
+    """A claim of nothing but such runs may be written in another way than one of others."""
+    fields: dict[str, Any] = {"single": {"single": "k"}, "due": {"wake_at": 1_001.0}}.get(beside, {})
+    add(store, queued("it", priority=1, queue="other" if beside in ("limited", "paused") else "q", **fields))
+    if beside == "leased before":
+        (it,) = held(claim(store, 1))
+        store.commit([decide(it, Released("released"), now=store.now())])
+    if beside == "limited":
+        declare(store, "other", concurrency=1)
+    if beside == "paused":
+        store.set_queue("other", paused=True)
+    clock.at += 2
+    add(store, queued("a"), queued("b"), queued("c"))
+    got = claim(store, 3)
+    assert ids(got) == (["a", "b", "c"] if beside == "paused" else ["it", "a", "b"])
+    for run, seq in got.runs:
+        assert (run, seq) == (store.run(run.id), store.last_seq(run.no))
+        assert (run.state, run.owner, run.lease_until) == ("running", "me", clock.at + 30.0)
+        assert run.fence == (2 if run.id == "it" and beside == "leased before" else 1)
+    assert list(store.problems()) == []
+
+
+def test_a_claim_says_when_the_next_run_is_due_that_waits(store: Store, clock: Clock) -> None:
+    add(store, queued("a"), queued("later", wake_at=1_020.0), queued("soon", wake_at=1_010.0))
+    add(
+        store, queued("strange", name="unknown", wake_at=1_005.0), queued("off", queue="off", wake_at=1_006.0)
+    )
+    store.set_queue("off", paused=True)
+    assert claim(store).next_at == 1_010.0
+    clock.at = 1_010.0
+    got = claim(store)
+    assert (ids(got), got.next_at) == (["soon"], 1_020.0)
+    assert claim(store, queues=("off",)) == Claimed(())
+
+
 def test_a_claim_sees_what_stands_before_it_in_its_commit(store: Store) -> None:
     declare(store, concurrency=1)
     add(store, queued("a"), queued("b"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onward.core.decide import Released, decide, returned
-from onward.core.model import Applied, Change, Claimed, End, Entry, Order, Refused, Run
+from onward.core.model import Applied, Change, Claimed, End, Entry, Order, Refused, Request, Run
 from onward.storage import Store
 from storage.rows import reason
 from storage.test_contract_claims import add, an_order, claim, held, queued
@@ -100,3 +100,55 @@ def test_ends_among_other_changes_are_written_in_their_order(store: Store) -> No
         Applied(goes_on.no, 3, None),
     ]
     assert [one.key for one in stored(store, goes_on)[1]][2:] == ["s#1", "run/returned"]
+
+
+def test_what_waits_for_an_ended_run_is_claimed_in_the_same_commit(store: Store) -> None:
+    (child,) = leased(store, 1)
+    add(store, queued("parent"), queued("other"))
+    parent, _ = held(claim(store, 2))
+    store.commit([decide(parent, Released("suspended", None, None, (child.id,)), now=store.now())])
+    ended, got = store.commit([End(child, "1", 7.0), an_order()])
+    assert ended == Applied(child.no, 2, None)
+    assert isinstance(got, Claimed)
+    assert [(run.id, run.fence) for run in held(got)] == [("parent", 2)]
+    assert stored(store, got.runs[0][0])[0] == got.runs[0][0]
+
+
+def test_a_lease_that_is_over_takes_neither_the_other_ends_nor_the_claim_with_it(store: Store) -> None:
+    runs = leased(store, 3)
+    store.commit([decide(runs[1], Released("released"), now=store.now())])
+    (again,) = held(claim(store, 1, owner="other"))
+    add(store, queued("next"))
+    first, refused, last, got = store.commit([*(End(run, "1", 7.0) for run in runs), an_order()])
+    assert (first, last) == (Applied(runs[0].no, 2, None), Applied(runs[2].no, 2, None))
+    assert isinstance(refused, Refused)
+    assert reason(refused) == "fence"
+    assert isinstance(got, Claimed)
+    assert [run.id for run in held(got)] == ["next"]
+    assert stored(store, again)[0] == again
+    assert list(store.problems()) == []
+
+
+@pytest.mark.parametrize("wish", ["pause", "cancel"])
+def test_an_end_answers_a_wish_and_its_claim_is_made(store: Store, wish: Request) -> None:
+    runs = leased(store, 2)
+    add(store, queued("next"))
+    store.request(runs[1].no, wish)
+    *ended, got = store.commit([*(End(run, "1", 7.0) for run in runs), an_order()])
+    assert ended == [Applied(run.no, 2, None) for run in runs]
+    assert isinstance(got, Claimed)
+    assert [run.id for run in held(got)] == ["next"]
+    assert {(stored(store, run)[0].state, stored(store, run)[0].request) for run in runs} == {("done", None)}
+
+
+def test_a_value_that_no_journal_can_hold_spoils_its_own_end_alone(store: Store) -> None:
+    runs = leased(store, 3)
+    add(store, queued("next"))
+    values = ["1", "half \ud800", "3"]
+    *ended, got = store.commit([*(End(run, v, 7.0) for run, v in zip(runs, values, strict=True)), an_order()])
+    if isinstance(ended[1], Applied):
+        pytest.skip("this store holds any text")
+    assert [isinstance(one, Applied) for one in ended] == [True, False, True]
+    assert isinstance(got, Claimed)
+    assert [run.id for run in held(got)] == ["next"]
+    assert stored(store, runs[1])[0].state == "running"

@@ -202,6 +202,19 @@ def returned_mark(fence: int, now: float) -> Entry:
     return made(("run/returned", "mark", "mark", "returned", None, None, None, 1, fence, None, now, -1))
 
 
+def end_of(change: Change) -> End | None:
+    """The end that the change is, if it says no more than `returned`."""
+    no, fence, entries, begun, ended, after, *rest = change
+    if after is None or after[6] != "done" or begun or ended or rest != _NOTHING_ELSE:
+        return None
+    if entries != (returned_mark(fence, after[21]),) or (after[29], after[7]) != (no, fence):
+        return None
+    return End(after, after[14], after[21])
+
+
+_NOTHING_ELSE: Final = list(Change(0, 0)[6:])
+
+
 def at_length(orders: Sequence[Order]) -> Sequence[Order]:
     """The orders with a Change in the place of each End, for whoever writes ends as all other changes."""
     if any(type(order) is End for order in orders):

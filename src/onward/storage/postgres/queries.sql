@@ -200,6 +200,34 @@ FROM unnest($1::text[], $2::bigint[], $3::text[], $4::double precision[], $5::do
         done, counted_seq, args, updated_at, priority, single, tags, attempt, no)
 WHERE run.no = given.no
 
+-- name: lock_awaited
+-- Before runs end of which others may wait ($2: their ids), these and those, as `guards_around` does: not at all where
+-- nobody waits for anything.
+SELECT count(*) FROM (
+    SELECT FROM onward.run
+    WHERE EXISTS (SELECT FROM onward.waiter) AND (no = ANY ($1::bigint[])
+        OR no = ANY (ARRAY(SELECT waiter.run FROM onward.waiter WHERE awaited = ANY ($2::text[]))))
+    ORDER BY no FOR NO KEY UPDATE) AS locked
+
+-- name: end_runs
+-- Runs whose functions have returned, guards included, and the mark of each: what a holder has not changed since it
+-- claimed them stays as it is. How many of them have ended; if it is not all, everything is to be taken back. Given in
+-- the order of their numbers, in which all others lock them.
+WITH ended AS (
+    UPDATE onward.run SET state = 'done', owner = NULL, lease_until = NULL, wake_at = NULL, stalls = 0,
+        result = given.result, error = NULL, single = CASE WHEN run.single IS NULL THEN NULL ELSE given.single END,
+        updated_at = given.at
+    FROM unnest($1::bigint[], $2::bigint[], $4::text[], $5::text[], $6::double precision[])
+        AS given (no, fence, result, single, at)
+    WHERE run.no = given.no AND run.fence = given.fence AND run.request IS NULL AND run.state = 'running'
+    RETURNING run.no
+), marked AS (
+    INSERT INTO onward.entry (run, fence, seq, ended_at, key, kind, state, name, attempt)
+    SELECT given.*, $7::text, $8::text, $9::text, $10::text, $11::bigint
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $6::double precision[]) AS given
+)
+SELECT count(*) FROM ended
+
 -- name: set_progress
 UPDATE onward.run SET done = given.done, total = given.total, counted_seq = given.counted_seq
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS given (done, total, counted_seq, no)
@@ -666,6 +694,58 @@ WHERE run.no = given.no
 UPDATE onward.run SET args = given.args FROM unnest($1::bigint[], $2::text[]) AS given (no, args)
 WHERE run.no = given.no
 
+-- name: claim_plain
+-- A whole claim in one statement, where it is plain: nothing that waits is due, no queue with limits has anything ready,
+-- and what comes next was never leased. Parameters as of `ready` and `due`, then owner, end of the lease and the mark.
+-- Whether it is plain, when the next run is due that waits, and each run as it is leased: none if it is not plain. A run
+-- that has got an entry since the statement began is refused by the primary key.
+WITH served AS MATERIALIZED (
+    SELECT queue.name AS queue, queue.limited, given.name
+    FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name)
+    WHERE NOT queue.paused AND (cardinality($1::text[]) = 0 OR queue.name = ANY ($1::text[]))
+), next AS MATERIALIZED (
+    SELECT min(first.wake_at) AS at FROM served CROSS JOIN LATERAL (
+        SELECT run.wake_at FROM onward.run
+        WHERE NOT run.direct AND run.state = 'waiting' AND run.queue = served.queue AND run.name = served.name
+            AND run.wake_at IS NOT NULL
+        ORDER BY run.wake_at LIMIT 1) AS first
+), plain AS MATERIALIZED (
+    SELECT next.at, (next.at IS NULL OR next.at > $4::double precision) AND NOT EXISTS (
+        SELECT FROM served CROSS JOIN LATERAL (
+            SELECT FROM onward.run
+            WHERE NOT run.direct AND run.state = 'pending' AND run.queue = served.queue AND run.name = served.name
+            ORDER BY run.priority DESC, run.no LIMIT 1) AS ready
+        WHERE served.limited) AS so
+    FROM next
+), ready AS MATERIALIZED (
+    SELECT found.* FROM served CROSS JOIN LATERAL (
+        SELECT run.no, run.priority, run.fence = 0 AND run.stalls = 0 AND run.request IS NULL
+            AND run.single IS NULL AND run.args IS NOT NULL AS plain
+        FROM onward.run
+        WHERE NOT run.direct AND run.state = 'pending' AND run.queue = served.queue AND run.name = served.name
+        ORDER BY run.priority DESC, run.no LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS found
+    WHERE NOT served.limited AND (SELECT plain.so FROM plain)
+), chosen AS MATERIALIZED (
+    SELECT ready.no, ready.plain FROM ready ORDER BY ready.priority DESC, ready.no LIMIT $3
+), leased AS (
+    -- An array, so that no estimate of how many there are leads to another way than to look up each by its number.
+    UPDATE onward.run SET state = 'running', fence = $13::bigint, owner = $5::text,
+        lease_until = $6::double precision, wake_at = NULL, error = NULL, updated_at = $4::double precision,
+        leased_seq = coalesce(
+            (SELECT entry.seq FROM onward.entry WHERE entry.run = run.no ORDER BY entry.seq DESC LIMIT 1), -1) + 1
+    WHERE run.no = ANY (ARRAY(SELECT chosen.no FROM chosen)) AND (SELECT bool_and(chosen.plain) FROM chosen)
+    RETURNING id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until,
+        wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+        updated_at, queue, priority, lane, single, tags, parent, attempt, no
+), marked AS (
+    INSERT INTO onward.entry (run, seq, key, kind, state, name, value, checksum, attempt, fence, ended_at)
+    SELECT leased.no, leased.leased_seq, $7::text, $8::text, $9::text, $10::text, $11::text, $12::bigint, 1,
+        $13::bigint, $4::double precision
+    FROM leased
+)
+SELECT plain.so AND coalesce((SELECT bool_and(chosen.plain) FROM chosen), true), plain.at, leased.*
+FROM plain LEFT JOIN leased ON true ORDER BY leased.priority DESC, leased.no
+
 -- name: count_ready
 SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'pending' AND queue = $1 LIMIT $2) AS counted
 
@@ -822,7 +902,9 @@ WHERE run.no = given.run AND run.state IN ('waiting', 'paused') AND (run.wake_at
         WHERE other.id = given.awaited AND other.state NOT IN ('done', 'failed', 'cancelled'))
 
 -- name: end_waiters
-WITH gone AS (DELETE FROM onward.waiter WHERE awaited = ANY ($1::text[]) RETURNING run)
+WITH gone AS (
+    DELETE FROM onward.waiter WHERE EXISTS (SELECT FROM onward.waiter) AND awaited = ANY ($1::text[]) RETURNING run
+)
 UPDATE onward.run SET wake_at = $2 FROM gone
 WHERE run.no = gone.run AND run.state IN ('waiting', 'paused') AND (run.wake_at IS NULL OR run.wake_at > $2)
 

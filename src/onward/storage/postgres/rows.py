@@ -47,6 +47,7 @@ SET_RUN: Final[Kinds] = (
 )
 STARTS: Final[Kinds] = (texts, texts, floats, ints)
 LEASE: Final[Kinds] = (ints, texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, floats)
+ENDS: Final[Kinds] = (ints, ints, ints, texts, texts, floats)
 ARGS: Final[Kinds] = (ints, texts)
 ARRIVALS: Final[Kinds] = (ints, ints, texts, texts, texts, ints, ints, ints)
 WAITERS: Final[Kinds] = (texts, ints)

@@ -18,6 +18,7 @@ from onward.core.model import Answered, Applied, Begun, Change, Entry, Order, ap
 from onward.storage.guards import Guard
 from onward.storage.postgres import rows
 from onward.storage.postgres.arrays import Packed, columns, ints
+from onward.storage.postgres.delivery import Delivery
 from onward.storage.postgres.link import Link, Row
 from onward.storage.postgres.longtext import long, short
 
@@ -131,6 +132,17 @@ class Straight:
             plan.last[no], plan.fences[no] = seq, fence
             plan.answers.append(Applied(no, seq, None))
         return plan
+
+    def delivery(self, orders: Sequence[Order]) -> Delivery | None:
+        """How ends and a claim can go straight; None if they cannot, or are something else."""
+        delivery = Delivery(self._known)
+        return delivery if all(map(delivery.add, orders)) else None
+
+    def delivered(self, delivery: Delivery, left: Mapping[int, Guard]) -> None:
+        """It is durable, and `left` are the runs that were claimed."""
+        for no in delivery.ended:
+            self._known.pop(no, None)
+        self.learn(left)
 
     def learn(self, left: Mapping[int, Guard]) -> None:
         """Take in how a transaction that is durable left its runs."""

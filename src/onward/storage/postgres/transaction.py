@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, takewhile
 from typing import Final
 
-import psycopg
-
 from onward.core.model import (
     ENDED,
     Added,
@@ -25,6 +23,8 @@ from onward.core.model import (
     Begun,
     Change,
     Claim,
+    Claimed,
+    Entry,
     Leasing,
     Lot,
     Order,
@@ -35,14 +35,12 @@ from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
 from onward.storage.postgres import locks, rows, shelf, tray
 from onward.storage.postgres.arrays import columns, ints, texts
-from onward.storage.postgres.failures import UNIQUE, code, is_unwritable
 from onward.storage.postgres.link import Link, Row, Step
 from onward.storage.postgres.longtext import short
 
 # What packing does with a value that no journal can hold: half a surrogate pair, a number beyond 64 bits.
 UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError, struct.error)
 _chance: Final = random.SystemRandom()
-_RUN_INDEXES: Final = ("run_id", "run_open", "run_single")
 
 
 class Clash(Exception):
@@ -300,6 +298,17 @@ class Transaction:
             self._entries.append((no, seq, *mark))
             self.left[no] = guards.written(run, seq)
 
+    def ended(self, first: Row) -> None:
+        """Runs were ended by a statement of their own, whose first entry this is."""
+        self.first_entry, self.heard = first, True
+
+    def claimed(self, claimed: Claimed, mark: Entry) -> None:
+        """Runs were leased by a statement of their own, each with this mark."""
+        self.answers.append(claimed)
+        for run, seq in claimed.runs:
+            self.left[run[29]] = guards.written(run, seq)
+            self.first_entry = self.first_entry or rows.entry_row(run[29], seq, mark)
+
     def arrive(self, row: Row) -> None:
         self._arrivals.append((*row, self._token))
 
@@ -399,57 +408,6 @@ def _has_arrived(link: Link, arrival: Row) -> bool | None:
             return bool(found == token)
         return None if fence else False
     return None
-
-
-def one_by_one(link: Link, orders: Sequence[Order], now: Callable[[], float], hold: int) -> Transaction:
-    """Apply the orders so that each stands or falls alone: the slow way, after the batch as a whole has failed.
-
-    Begins the transaction and leaves it to be committed. What is returned has the answers and all that was applied.
-    """
-    whole = Transaction(link, now)
-    whole.begin(orders, ("hold", (hold,)))
-    for order in orders:
-        alone = Transaction(link, now)
-        alone.found, alone.left = dict(whole.found), dict(whole.left)
-        alone.numbers, alone.moved = whole.numbers, whole.moved
-        answer = _alone(link, alone, order)
-        if not isinstance(answer, Refused):
-            whole.include(alone)
-        whole.answers.append(answer)
-    return whole
-
-
-def _alone(link: Link, alone: Transaction, order: Order) -> Answered:
-    link.ask("savepoint")
-    try:
-        answer = alone.answer(order)
-        if not isinstance(answer, Refused):
-            link.all(*alone.sealed(), ("release", ()))
-            return answer
-    except UNPACKABLE as problem:
-        answer = guards.unwritable(problem)
-    except psycopg.Error as problem:
-        refused = refusal_of(problem, alone, order)
-        if refused is None:
-            raise
-        answer = refused
-    link.all(("take_back", ()), ("release", ()))
-    return answer
-
-
-def refusal_of(problem: psycopg.Error, transaction: Transaction, order: Order) -> Refused | None:
-    """What the database's refusal of a change means; None if it means something else."""
-    if is_unwritable(problem):
-        return guards.unwritable(problem)
-    if code(problem) != UNIQUE or type(order) in (Claim, Lot):
-        return None
-    if type(order) is Arrival:
-        return guards.exists(order.run)
-    assert type(order) is Change
-    if problem.diag.constraint_name in _RUN_INDEXES:
-        written = [one.after for one in (order, *order.beside) if one.after is not None]
-        return guards.exists(written[0]) if written else None
-    return guards.recorded(transaction.collected)
 
 
 def _is_new(order: Order) -> bool:

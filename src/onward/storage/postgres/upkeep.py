@@ -19,12 +19,13 @@ from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Ru
 from onward.storage import guards
 from onward.storage import problems as checks
 from onward.storage.postgres import locks, rows
+from onward.storage.postgres.alone import refusal_of
 from onward.storage.postgres.arrays import columns
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_unwritable
 from onward.storage.postgres.link import Link
 from onward.storage.postgres.longtext import long, short
 from onward.storage.postgres.reader import Reader
-from onward.storage.postgres.transaction import UNPACKABLE, Clash, Transaction, refusal_of
+from onward.storage.postgres.transaction import UNPACKABLE, Clash, Transaction
 
 # Entries of a run that is added are sent in parts of this many.
 _PART: Final = 1_000

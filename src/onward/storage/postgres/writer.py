@@ -19,12 +19,13 @@ from onward.core.decide import at_length
 from onward.core.errors import JournalBusy, JournalError, OutcomeUnknown
 from onward.core.model import Answered, Arrival, Order
 from onward.storage.postgres import rows
+from onward.storage.postgres.alone import one_by_one
 from onward.storage.postgres.arrays import columns
 from onward.storage.postgres.connecting import Connector
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_passing, is_unwritable, journal_error
 from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.straight import Plan, Straight
-from onward.storage.postgres.transaction import UNPACKABLE, Transaction, one_by_one
+from onward.storage.postgres.transaction import UNPACKABLE, Transaction
 
 
 class InDoubt(Exception):
@@ -82,7 +83,6 @@ class Writer:
     def commit(self, orders: Sequence[Order]) -> list[Answered]:
         """As the port says."""
         self.told = False
-        changes = at_length(orders)
         until = time.monotonic() + self._busy_s
         doubtful: Transaction | None = None
         sent: Plan | None = None  # a statement that may still be executed, on a connection that was lost
@@ -90,22 +90,22 @@ class Writer:
         while True:
             try:
                 link = self._line.link(until)
-                if doubtful is not None and self._happened(link, doubtful, changes):
+                if doubtful is not None and self._happened(link, doubtful, orders):
                     return self._answered(doubtful)
                 doubtful = None
-                if sent is None and (plan := self._plan(changes)) is not None:
+                if sent is None and (plan := self._plan(orders)) is not None:
                     sent = plan
                     if self._sent_straight(link, plan):
                         return plan.answers
                     sent = None  # refused, so it is over
-                return self._transact(link, changes, sent)
+                return self._transact(link, orders, sent)
             except Lost as lost:
                 why = lost
             except InDoubt as doubt:
                 doubtful, why = doubt.transaction, doubt
             except JournalError as error:
                 why = error if why is None or isinstance(error, OutcomeUnknown) else why
-                raise self._given_up(why, changes, in_doubt=bool(sent or doubtful)) from error
+                raise self._given_up(why, orders, in_doubt=bool(sent or doubtful)) from error
             except psycopg.Error as problem:
                 self._recover()
                 if not is_passing(problem):
@@ -116,13 +116,13 @@ class Writer:
                 raise
             self._straight.forget()
             if time.monotonic() >= until:
-                raise self._given_up(why, changes, in_doubt=bool(sent or doubtful)) from why
+                raise self._given_up(why, orders, in_doubt=bool(sent or doubtful)) from why
 
     # -- straight ---------------------------------------------------------------------------------------
 
-    def _plan(self, changes: Sequence[Order]) -> Plan | None:
+    def _plan(self, orders: Sequence[Order]) -> Plan | None:
         try:
-            plan = self._straight.plan(changes)
+            plan = self._straight.plan(orders)
         except UNPACKABLE:
             return None
         # Its entries' numbers are what keeps a lost statement from coming in later; without them it goes the other way.
@@ -144,8 +144,11 @@ class Writer:
 
     # -- as a transaction ---------------------------------------------------------------------------------
 
-    def _transact(self, link: Link, changes: Sequence[Order], sent: Plan | None) -> list[Answered]:
+    def _transact(self, link: Link, orders: Sequence[Order], sent: Plan | None) -> list[Answered]:
         """`sent`: what may have been written already, and if not is written here under the same numbers."""
+        if sent is None and (answers := self._delivered(link, orders)) is not None:
+            return answers
+        changes = at_length(orders)
         transaction = Transaction(link, self._now)
         _, *found = transaction.begin(changes, ("hold", (self._hold,)), *(_there(sent) if sent else ()))
         if sent is not None and any(same for *_, same in found[0]):
@@ -167,6 +170,25 @@ class Writer:
         self._commit(link, transaction, [])
         return self._answered(transaction)
 
+    def _delivered(self, link: Link, orders: Sequence[Order]) -> list[Answered] | None:
+        """The answers, if all of it is the business of a worker and is as it was left; None if nothing was written."""
+        delivery = self._straight.delivery(orders)
+        if delivery is None:
+            return None
+        transaction = Transaction(link, self._now)
+        try:
+            if delivery.send(link, transaction, self._now(), ("hold", (self._hold,))):
+                self._commit(link, transaction, transaction.sealed())
+                self._straight.delivered(delivery, transaction.left)
+                return transaction.answers
+        except UNPACKABLE:
+            pass
+        except psycopg.Error as problem:
+            if code(problem) != UNIQUE and not is_unwritable(problem):
+                raise
+        link.rollback()
+        return None
+
     def _commit(self, link: Link, transaction: Transaction, steps: Sequence[Step]) -> None:
         try:
             link.all(*steps, ("commit", ()), *self._bell(transaction))
@@ -184,7 +206,7 @@ class Writer:
 
     # -- when things go wrong -----------------------------------------------------------------------------
 
-    def _happened(self, link: Link, transaction: Transaction, changes: Sequence[Order]) -> bool:
+    def _happened(self, link: Link, transaction: Transaction, orders: Sequence[Order]) -> bool:
         """Whether a transaction whose COMMIT had no answer was committed; OutcomeUnknown if that cannot be told."""
         link.all(("begin", ()), ("hold", (self._hold,)))
         try:
@@ -194,7 +216,7 @@ class Writer:
         if seen is None:
             raise OutcomeUnknown(
                 f"the answer of the journal {self._place} to a commit was lost, and others have written since; it may "
-                f"or may not have happened. {_repeating(changes)}"
+                f"or may not have happened. {_repeating(orders)}"
             )
         return seen
 
@@ -208,13 +230,13 @@ class Writer:
     def _failed(self, problem: psycopg.Error) -> BaseException:
         return journal_error(problem, self._place) or problem
 
-    def _given_up(self, why: BaseException, changes: Sequence[Order], *, in_doubt: bool) -> JournalError:
+    def _given_up(self, why: BaseException, orders: Sequence[Order], *, in_doubt: bool) -> JournalError:
         if isinstance(why, JournalError) and (not in_doubt or isinstance(why, OutcomeUnknown)):
             return why
         if in_doubt:
             return OutcomeUnknown(
                 f"the answer of the journal {self._place} to a commit was lost ({why}), and it could not be reached "
-                f"again; it may or may not have happened. {_repeating(changes)}"
+                f"again; it may or may not have happened. {_repeating(orders)}"
             )
         return JournalBusy(
             f"the journal {self._place} did not take this in time ({why}); nothing was recorded. Repeat the call."
@@ -233,9 +255,9 @@ class Writer:
         self._line.drop()
 
 
-def _repeating(changes: Sequence[Order]) -> str:
+def _repeating(orders: Sequence[Order]) -> str:
     """What people are told of doing it again."""
-    if any(type(order) is Arrival and order.key is None for order in changes):
+    if any(type(order) is Arrival and order.key is None for order in orders):
         return "Repeating the call may put the item in twice, unless it has an id."
     return "Repeating the call is safe."
 

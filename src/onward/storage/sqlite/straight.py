@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import apsw
 
-from onward.core.decide import returned_mark
+from onward.core.decide import end_of, returned_mark
 from onward.core.model import Answered, Begun, Change, Claim, End, Order, applied
 from onward.core.transitions import freed
 from onward.storage.guards import Guard
@@ -220,7 +220,7 @@ class Plan:
             return type(change) is End and self._add_end(change)
         no, fence, entries, begun, ended, *rest = change
         if rest != _NO_ROW:
-            end = _end_of(change)
+            end = end_of(change)
             return end is not None and self._add_end(end)
         known, seq = self.left.get(no) or self._known.get(no, _UNKNOWN)
         # Only a statement that adds an entry checks the guard, so there must be one for each run.
@@ -254,16 +254,6 @@ class Plan:
 
 def _is_alone(order: Order) -> bool:
     return type(order) is Change and len(order.entries) == 1 and [*order[3:]] == _NO_UNITS
-
-
-def _end_of(change: Change) -> End | None:
-    """The end that the change is, if it says no more than `core.decide.returned`."""
-    no, fence, entries, begun, ended, after, *rest = change
-    if after is None or after[6] != "done" or begun or ended or rest != _NO_ROW[1:]:
-        return None
-    if entries != (returned_mark(fence, after[21]),) or (after[29], after[7]) != (no, fence):
-        return None
-    return End(after, after[14], after[21])
 
 
 class Written:
