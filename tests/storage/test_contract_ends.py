@@ -102,6 +102,17 @@ def test_ends_among_other_changes_are_written_in_their_order(store: Store) -> No
     assert [one.key for one in stored(store, goes_on)[1]][2:] == ["s#1", "run/returned"]
 
 
+def test_of_ends_around_a_claim_each_has_its_own_answer(store: Store) -> None:
+    runs = leased(store, 3)
+    add(store, queued("next"))
+    orders: list[Order] = [End(runs[2], "1", 7.0), an_order(), End(runs[0], "2", 8.0), End(runs[1], "3", 9.0)]
+    first, got, *others = store.commit(orders)
+    assert [first, *others] == [Applied(runs[at].no, 2, None) for at in (2, 0, 1)]
+    assert isinstance(got, Claimed)
+    assert [run.id for run in held(got)] == ["next"]
+    assert [stored(store, run)[0].result for run in runs] == ["2", "3", "1"]
+
+
 def test_what_waits_for_an_ended_run_is_claimed_in_the_same_commit(store: Store) -> None:
     (child,) = leased(store, 1)
     add(store, queued("parent"), queued("other"))

@@ -25,22 +25,23 @@ _UNKNOWN: Final = (-1, -1)  # no fence is negative
 
 
 class Delivery:
-    """A batch of which every order is an end, but for a claim that may follow them."""
+    """A batch of which every order is an end, but for one claim among them, which sees all that ends."""
 
     def __init__(self, known: Mapping[int, tuple[int, int]]) -> None:
         self._known = known  # run -> fence and number of the last entry
         self._ends: list[Row] = []
         self._ids: list[str] = []
         self._claim: Claim | None = None
+        self._place = 0  # of the claim's answer
         self._answers: list[Answered] = []
         self.ended: set[int] = set()
 
     def add(self, order: Order) -> bool:
         """Whether the order can be part of it."""
-        if self._claim is not None:
-            return False
         if type(order) is Claim:
-            self._claim = order
+            if self._claim is not None:
+                return False
+            self._claim, self._place = order, len(self._answers)
             return True
         end = end_of(order) if type(order) is Change else order
         return type(end) is End and self._add_end(end)
@@ -70,10 +71,10 @@ class Delivery:
         transaction.answers += self._answers
         if self._claim is not None:
             claimed = _claimed(found[len(ending) + 1])
-            if claimed is None:
-                transaction.answers.append(transaction.answer(self._claim))
-            else:
+            if claimed is not None:
                 transaction.claimed(claimed, _mark_of(self._claim, now))
+            answer = transaction.answer(self._claim) if claimed is None else claimed
+            transaction.answers.insert(self._place, answer)
         return True
 
     def _ending(self, now: float) -> list[Step]:

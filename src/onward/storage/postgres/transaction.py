@@ -304,7 +304,6 @@ class Transaction:
 
     def claimed(self, claimed: Claimed, mark: Entry) -> None:
         """Runs were leased by a statement of their own, each with this mark."""
-        self.answers.append(claimed)
         for run, seq in claimed.runs:
             self.left[run[29]] = guards.written(run, seq)
             self.first_entry = self.first_entry or rows.entry_row(run[29], seq, mark)
