@@ -149,7 +149,8 @@ class Straight:
         if len(self._known) > _RUNS:
             self._known.clear()
         for no, guard in left.items():
-            self._known[no] = guard.fence, guard.seq
+            if guard.state == "running":  # nobody writes to the others in a hurry
+                self._known[no] = guard.fence, guard.seq
 
     def went(self, plan: Plan) -> None:
         """What was planned is durable."""
