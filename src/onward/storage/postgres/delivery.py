@@ -61,7 +61,7 @@ class Delivery:
     def send(self, link: Link, transaction: Transaction, now: float, *first: Step) -> bool:
         """Write it in a transaction that begins with `first`, and is to be committed; if not, to be taken back."""
         begin: list[Step] = [("begin", ()), *first]
-        ending, claiming = self._ending(now), self._claiming(now)
+        ending, claiming = self._ending(now), self.claiming(now)
         found = link.all(*begin, *ending, *claiming)[len(begin) :]
         if ending:
             if found[1] != [(len(self._ends),)]:
@@ -89,7 +89,8 @@ class Delivery:
             ("end_waiters", (ids, now)),
         ]
 
-    def _claiming(self, now: float) -> list[Step]:
+    def claiming(self, now: float) -> list[Step]:
+        """The statements that claim."""
         order = self._claim
         if order is None:
             return []
