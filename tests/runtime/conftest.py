@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from onward.runtime import current
 from onward.runtime.engine import Engine
 from onward.runtime.session import Session
 from onward.storage import committer
@@ -14,6 +15,14 @@ from onward.storage.committer import Committer
 from runtime.committing import Disk, Straight
 from runtime.flows import Clock, made
 from runtime.keeping import Journal
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """Sessions and lights whose processes tests let die would be found by the tests after them: as code that runs."""
+    yield
+    current._active.clear()
+    current._lights.clear()
 
 
 @pytest.fixture
