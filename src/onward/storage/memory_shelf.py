@@ -14,6 +14,7 @@ from onward.core.model import (
     Change,
     Claim,
     Leasing,
+    QueueCounts,
     Refused,
     Request,
     Run,
@@ -72,6 +73,26 @@ class Shelf:
 
     def has_other(self, single: str, no: int) -> bool:
         return any(rows.run.single == single and rows.run.no != no for rows in self._rows.values())
+
+    # -- what people see and set ----------------------------------------------------------------------
+
+    def set(self, queue: str, **given: Any) -> None:
+        """Settings of a queue; what is None stays as it is."""
+        changed = {field: value for field, value in given.items() if value is not None}
+        self.settings[queue] = self.settings.get(queue, Settings(queue))._replace(**changed)
+
+    def counts(self, queue: str, at_most: int) -> QueueCounts:
+        pending = self.queued(queue, "pending")
+        waiting, running, failed = (
+            min(at_most, len(self.queued(queue, state))) for state in ("waiting", "running", "failed")
+        )
+        oldest_at = min((run.created_at for run in pending), default=None)
+        return QueueCounts(min(at_most, len(pending)), waiting, running, failed, oldest_at)
+
+    def dead(self, queue: str, limit: int, before_no: int | None) -> list[Run]:
+        """Those that have failed, newest first."""
+        dead = [run for run in self.queued(queue, "failed") if before_no is None or run.no < before_no]
+        return dead[::-1][:limit]
 
     # -- what a claim sees ------------------------------------------------------------------------------
 
