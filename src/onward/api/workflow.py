@@ -1,4 +1,6 @@
-"""`@onward.workflow`: a durable function. Called directly it runs here and now; an interrupted one continues."""
+"""`@onward.workflow`: a durable function. Called directly it runs here and now (`direct`), started it is queued for
+workers (`starting`). This file knows the function, what was given as options, and which run a call means by both.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +9,25 @@ import datetime as dt
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from onward.api import connect, parting
-from onward.api.ended import result_of
-from onward.api.endings import Graceful
+from onward.api import connect, direct
 from onward.api.handle import Handle
 from onward.api.identity import digest
-from onward.api.opening import (
-    LOOK_S,
-    IfRunning,
-    Looks,
-    is_set_aside,
-    look,
-    obtaining,
-    outward,
-    patiently,
-    wanted,
-)
+from onward.api.opening import IfRunning, Looks, obtaining, wanted
 from onward.api.queue import Queue
 from onward.api.queuing import Queuing, Unique, checked_id, checked_key, filled
 from onward.api.starting import One, declared_queue, lane_in, started, started_many
 from onward.api.step import Arguments
 from onward.core import codec, limits
-from onward.core.acts import acted
-from onward.core.errors import (
-    AlreadyRunning,
-    NotRecordable,
-    RunCancelled,
-    RunConflict,
-    Unwind,
-    UsageError,
-)
-from onward.core.lazily import Lazily
-from onward.core.model import CLOSED, Refused, Run
+from onward.core.errors import NotRecordable, UsageError
+from onward.core.model import Run
 from onward.core.retry import Policy
-from onward.runtime import current, observe, registry
+from onward.runtime import current, registry
 from onward.runtime.current import Here
 from onward.runtime.drive import drive, drive_async
 from onward.runtime.engine import Engine
-from onward.runtime.session import Session, Unit
-
-if TYPE_CHECKING:
-    import asyncio
-else:
-    asyncio = Lazily("asyncio")
+from onward.runtime.session import Unit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,8 +65,8 @@ class Workflow(Generic[P, R]):
         if place is not None:
             return self._inside(place, actual, kwargs)  # type: ignore[no-any-return]
         if self.is_async:
-            return self._direct_async(actual, kwargs)  # type: ignore[return-value]
-        return self._direct(actual, kwargs)  # type: ignore[no-any-return]
+            return direct.called_async(self.fn, self._obtaining, actual, kwargs)  # type: ignore[return-value]
+        return direct.called(self.name, self.fn, self._obtaining, actual, kwargs)  # type: ignore[no-any-return]
 
     def options(
         self,
@@ -301,53 +277,6 @@ class Workflow(Generic[P, R]):
 
     # -- as a run of its own ----------------------------------------------------------------------------------------
 
-    def _direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if current.running_task() is not None:
-            observe.log.warning("workflow %s blocks the event loop that calls it", self.name)
-        engine = connect.engine()
-        got = patiently(self._obtaining(engine, args, kwargs))
-        if isinstance(got, Run):
-            return result_of(got)
-        with Graceful():
-            try:
-                value = drive(got.whole(self.fn, args, kwargs), engine, got)
-            except Unwind as signal:
-                raise outward(signal, got) from signal.__cause__
-            finally:
-                engine.let_go(got)
-        _say_unused(got)
-        return value
-
-    async def _direct_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        engine = connect.engine()
-        got = await self._obtained(engine, args, kwargs)
-        if isinstance(got, Run):
-            return result_of(got)
-        with Graceful():
-            try:
-                value = await drive_async(got.whole(self.fn, args, kwargs), engine, got)
-            except Unwind as signal:
-                raise outward(signal, got) from signal.__cause__
-            finally:
-                engine.let_go(got)
-        _say_unused(got)
-        return value
-
-    async def _obtained(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session | Run:
-        looks = self._obtaining(engine, args, kwargs)
-        while True:
-            # Opening reads and commits: in a thread, so that many can begin at once and share their commits.
-            looking = asyncio.ensure_future(asyncio.to_thread(_look_aside, looks))
-            try:
-                got = await asyncio.shield(looking)
-            except asyncio.CancelledError:
-                looking.add_done_callback(functools.partial(_give_back, engine))
-                raise
-            if got is not None:
-                return got
-            # Here, not in the thread: those who wait would keep all threads from the run that they wait for.
-            await asyncio.sleep(LOOK_S)
-
     def _obtaining(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Looks:
         bound = self._fitting(args, kwargs)
         payload = self._payload(bound.args, dict(sorted(bound.kwargs.items())))
@@ -361,7 +290,7 @@ class Workflow(Generic[P, R]):
             want = wanted("workflow", self.name, identity, args=payload)._replace(
                 id=run_id, identity=identity
             )
-            known = self._known(engine, want)
+            known = direct.known(engine, want, replaces=self._replace)
             if known is not None:
                 return known
         return (
@@ -400,76 +329,7 @@ class Workflow(Generic[P, R]):
         bound.apply_defaults()
         return filled(template, bound.arguments, self.name)
 
-    def _known(self, engine: Engine, want: Run) -> Run | None:
-        """What is already there under this id, if it has ended or cannot be continued."""
-        run = engine.store.run(want.id)
-        if run is None:
-            return None
-        if run.name != want.name or run.kind != "workflow":
-            raise RunConflict(
-                run.id, f"the id {run.id} belongs to `{run.name}`; nothing was started. Choose another id."
-            )
-        if run.args != want.args and want.args is not None:
-            if not self._replace:
-                raise RunConflict(
-                    run.id,
-                    f"run {run.id} was begun with other arguments; nothing was started. Use another id, or "
-                    "replace=True "
-                    f"to forget that run.",
-                )
-            # Cancelled first, which is refused if somebody else has continued it since it was read.
-            closing = acted(run, "cancelled", by="replace=True", now=engine.store.now())
-            is_held = run.state == "running" and not engine.is_dead(run)
-            if is_held or (closing and isinstance(engine.committer.commit(closing)[0], Refused)):
-                raise RunConflict(
-                    run.id, f"run {run.id} is running with other arguments; nothing was started"
-                )
-            engine.store.delete(run.no)
-            return None
-        if not run.direct and run.state not in CLOSED:
-            raise parting.refused(AlreadyRunning(run.id, f"`{run.name}`", f"a worker's queue ({run.queue})"))
-        if run.state == "cancelled":
-            if not is_set_aside(engine, run):
-                raise parting.refused(RunCancelled(run.id))
-            engine.store.delete(run.no)  # two runs cannot have one id
-            return None
-        return run if run.state == "done" else None
-
 
 def name_of(queue: str | Queue) -> str:
     """The name of a queue, which may be given by it."""
     return queue if isinstance(queue, str) else queue.name
-
-
-def _look_aside(looks: Looks) -> Session | Run | None:
-    got = look(looks)
-    if isinstance(got, Session):
-        got.thread = 0  # a task executes it: whichever thread it was opened in may wait for it
-    return got
-
-
-def _give_back(engine: Engine, opening: asyncio.Future[Session | Run | None]) -> None:
-    """The caller was cancelled while its run was being opened: nobody is left to execute it."""
-    if opening.cancelled() or opening.exception() is not None:
-        return
-    session = opening.result()
-    if isinstance(session, Session):
-        drive(session.release(), engine, session)
-        engine.let_go(session)
-
-
-def _say_unused(session: Session) -> None:
-    if session.visited is None:
-        return
-    unused = [
-        e.key
-        for e in session.recorded.values()
-        if e.kind != "mark"
-        and e.fence < session.run.fence
-        and e.key not in session.visited
-        and " > " not in e.key
-    ]
-    if unused:
-        observe.say(
-            f"{session.run.name}: {len(unused)} recorded steps were not used by the present code, first `{unused[0]}`"
-        )
