@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onward.core import limits
+from onward.core import limits, nominal
 from onward.core import schedules as s
 from onward.core.errors import PayloadError
 from onward.core.schedules import Move, Schedule, Spec
@@ -56,7 +56,7 @@ class Following:
         """What is started by a worker that looks at this time until there is nothing to do."""
         started: list[str] = []
         while (
-            move := s.advanced(self.schedule, self.spec, now=60.0 * minute, unfinished=self.unfinished)
+            move := nominal.advanced(self.schedule, self.spec, now=60.0 * minute, unfinished=self.unfinished)
         ) is not None:
             started += self.take(move)
         return started
@@ -96,7 +96,7 @@ def test_an_interval_begins_at_once() -> None:
 
 def test_a_run_knows_what_started_it_and_for_which_time() -> None:
     one = Following(spec(queue="slow", priority=3, tags='["a"]', lane="it"))
-    move = s.advanced(one.schedule, one.spec, now=60.0, unfinished=())
+    move = nominal.advanced(one.schedule, one.spec, now=60.0, unfinished=())
     assert move is not None
     [change] = move.starts
     run = change.after
@@ -354,8 +354,8 @@ def test_an_interval_that_began_in_the_future_is_healed_too() -> None:
 
 
 def trigger(one: Following, minute: float, mark: str = "ab12") -> list[str]:
-    asked = s.triggered(one.schedule, one.spec, now=60 * minute, mark=mark, unfinished=one.unfinished)
-    assert not isinstance(asked, s.InTheWay), asked
+    asked = nominal.triggered(one.schedule, one.spec, now=60 * minute, mark=mark, unfinished=one.unfinished)
+    assert not isinstance(asked, nominal.InTheWay), asked
     started = one.take(asked.move)
     assert (asked.run_id in started) == (asked.behind == 0)
     return started
@@ -369,9 +369,9 @@ def test_a_trigger_starts_a_run_of_its_own_beside_the_times() -> None:
     assert one.at(60) == ids(60)
 
 
-def refused(one: Following, minute: float) -> s.InTheWay:
-    asked = s.triggered(one.schedule, one.spec, now=60 * minute, mark="x", unfinished=one.unfinished)
-    assert isinstance(asked, s.InTheWay), asked
+def refused(one: Following, minute: float) -> nominal.InTheWay:
+    asked = nominal.triggered(one.schedule, one.spec, now=60 * minute, mark="x", unfinished=one.unfinished)
+    assert isinstance(asked, nominal.InTheWay), asked
     return asked
 
 
@@ -401,8 +401,8 @@ def test_a_trigger_of_a_paused_schedule_starts_what_was_asked_for_and_nothing_el
 
 
 def fill(one: Following, now: float, *minutes: int) -> list[str]:
-    nominal = [60.0 * minute for minute in minutes]
-    move = s.backfilled(one.schedule, one.spec, nominal, now=60 * now, unfinished=one.unfinished)
+    past = [60.0 * minute for minute in minutes]
+    move = nominal.backfilled(one.schedule, one.spec, past, now=60 * now, unfinished=one.unfinished)
     return one.take(move)
 
 
@@ -434,8 +434,8 @@ def test_a_trigger_behind_a_backlog_says_how_many_are_before_it() -> None:
     one = Following(spec(Timing("0 * * * *"), overlap="queue"), now=36_000.0)
     fill(one, 610, 60, 120, 180)
     one.end(*ids(60))
-    asked = s.triggered(one.schedule, one.spec, now=60 * 611, mark="x", unfinished=one.unfinished)
-    assert not isinstance(asked, s.InTheWay)
+    asked = nominal.triggered(one.schedule, one.spec, now=60 * 611, mark="x", unfinished=one.unfinished)
+    assert not isinstance(asked, nominal.InTheWay)
     assert asked.behind == 2
     assert one.take(asked.move) == ids(120)
     assert one.at(612) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from onward.core import limits, schedules, when
+from onward.core import limits, nominal, when
 from onward.core.acts import acted
 from onward.core.errors import JournalBusy, OutcomeUnknown
 from onward.core.model import Owner, WorkerRow
@@ -261,11 +261,11 @@ def _early(name: str, timing: Timing, nominal: float) -> float:
     return nominal - 1.0
 
 
-TRUE_APPLY, TRUE_CAUGHT_UP, TRUE_BEGUN = calendar._apply, schedules._caught_up, schedules._begun
+TRUE_APPLY, TRUE_CAUGHT_UP, TRUE_BEGUN = calendar._apply, nominal._caught_up, nominal._begun
 _MUTANTS = [
     (calendar, "_apply", _no_guard),
-    (schedules, "_caught_up", _forgetful),
-    (schedules, "_begun", _hasty),
+    (nominal, "_caught_up", _forgetful),
+    (nominal, "_begun", _hasty),
     (when, "due_at", _early),
 ]
 

@@ -7,7 +7,8 @@ import pytest
 
 from onward.core.claiming import submitted
 from onward.core.model import Change, Claim, Claimed, Run
-from onward.core.schedules import Move, Schedule, Spec, advanced, declared, tail_of
+from onward.core.nominal import advanced
+from onward.core.schedules import Move, Schedule, Spec, declared, tail_of
 from onward.core.when import Timing
 from onward.storage import Store
 from storage.rows import opened

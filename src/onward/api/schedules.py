@@ -15,18 +15,16 @@ from typing import Final, Literal, NamedTuple
 from onward.core import limits, when
 from onward.core.errors import JournalBusy, PayloadError, ScheduleNotFound, UsageError
 from onward.core.model import Run, RunState
+from onward.core.nominal import InTheWay, backfilled, triggered
 from onward.core.schedules import (
-    InTheWay,
     Move,
     Schedule,
     Spec,
-    backfilled,
     paused,
     resumed,
     run_id,
     spec_of,
     tail_of,
-    triggered,
 )
 from onward.core.texts import plain, quoted
 from onward.runtime.engine import Engine, was_moved

@@ -1,6 +1,6 @@
 """The part of every worker that starts what is scheduled. No service of its own: whichever worker comes first does it.
 
-A worker follows the schedules that its code defines. What each of them does next is decided in `core.schedules` and
+A worker follows the schedules that its code defines. What each of them does next is decided in `core.nominal` and
 written in one transaction, on top of what was read: of workers that decide the same, one is heard.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from onward.core import limits
-from onward.core.schedules import Move, Schedule, advanced, declared, workflow_of
+from onward.core.nominal import advanced
+from onward.core.schedules import Move, Schedule, declared, workflow_of
 from onward.core.texts import plain, quoted
 from onward.runtime import observe
 from onward.runtime.engine import Engine
