@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onward.core import codec
+from onward.core import codec, codec_prints
 from onward.core.codec import (
     MAX_DEPTH,
     checksum,
@@ -36,6 +36,8 @@ from onward.core.codec import (
     fingerprint,
     item_key,
 )
+from onward.core.codec_text import canonical
+from onward.core.codec_tree import tree
 from onward.core.errors import NotRecordable, PayloadError, RunNotFound, StepFailed
 
 # -- classes of a user ------------------------------------------------------------------------------
@@ -719,8 +721,8 @@ def test_clients_and_connections_count_by_type_only() -> None:
 
 @given(st.lists(st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats())).map(tuple))
 def test_the_short_way_to_a_fingerprint_leads_to_the_same(values: tuple[object, ...]) -> None:
-    plain = codec._plain_tuple(values)
-    assert plain is None or plain == codec._canonical(codec.tree(values, 0))
+    plain = codec_prints._plain_tuple(values)
+    assert plain is None or plain == canonical(tree(values, 0))
 
 
 @pytest.mark.parametrize("number", [0, 1, -1, 9_999_999, -999_999])
@@ -728,7 +730,7 @@ def test_one_small_number_is_its_own_fingerprint_and_still_known_by_its_hash(num
     """Journals from before it was so hold the hash."""
     taken = fingerprint((number,))
     assert taken == str(number).encode()
-    assert codec.hashed(taken) == codec._hashed(codec._canonical(codec.tree((number,), 0)))
+    assert codec.hashed(taken) == codec_prints._hashed(canonical(tree((number,), 0)))
 
 
 @pytest.mark.parametrize(

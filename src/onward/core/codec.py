@@ -2,24 +2,24 @@
 
 Payloads are plain JSON with a closed set of tagged types, `{"$t": "decimal", "v": "1.10"}`. What is not in the set is
 refused with the path of the culprit. Reading trusts nothing: no class is imported, no constructor is run, and whatever
-is malformed raises PayloadError. Size limits, compression and encryption are left to the callers.
+is malformed raises PayloadError. Size limits, compression and encryption are left to the callers. What values are
+recognised by, their fingerprints and keys, comes from `codec_prints`.
 """
 
 from __future__ import annotations
 
 import binascii
 import json
-from base64 import b32encode
-from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from onward.core.blake import blake2b
 from onward.core.codec_arrays import ARRAY_ROWS
 from onward.core.codec_classes import CLASS_ROWS
 from onward.core.codec_errors import described, is_faithful, rebuilt
-from onward.core.codec_files import FILE_ROWS, MARK, by_path
-from onward.core.codec_tree import MAX_DEPTH, loose_tree, not_recordable, tree
+from onward.core.codec_files import FILE_ROWS
+from onward.core.codec_prints import fingerprint, hashed, item_key
+from onward.core.codec_text import text_of
+from onward.core.codec_tree import MAX_DEPTH, NO_STACK, not_recordable, tree
 from onward.core.codec_types import (
     INT_MAX,
     INT_MIN,
@@ -27,8 +27,6 @@ from onward.core.codec_types import (
     TAG,
     Body,
     Refused,
-    escaped,
-    has_surrogates,
     type_name,
 )
 from onward.core.errors import NotRecordable, PayloadError
@@ -57,11 +55,11 @@ def encode(value: object, *, where: str = "value") -> str:
     Objects that appear twice in a value are two equal objects afterwards.
     """
     try:
-        return _flat(value) or _text(tree(value, 0))
+        return _flat(value) or text_of(tree(value, 0))
     except Refused as refused:
         raise not_recordable(where, refused) from refused.__cause__
     except RecursionError:
-        raise not_recordable(where, Refused(type_name(value), _NO_STACK)) from None
+        raise not_recordable(where, Refused(type_name(value), NO_STACK)) from None
 
 
 def decode(text: str) -> Any:
@@ -97,86 +95,6 @@ def checksum(text: str) -> int:
     return binascii.crc32(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
 
 
-def fingerprint(value: object) -> bytes:
-    """At most eight bytes that are equal for equal arguments of a step, whatever the order of dicts and sets.
-
-    Never raises: what cannot be recorded (clients, connections) counts by its type only.
-    """
-    text = None
-    if type(value) is tuple:
-        if len(value) == 1 and type(one := value[0]) is int and _LEAST < one < _MOST:
-            # Its own fingerprint: of so few numbers a hash hides nothing, and it is a fifth of what a replay costs.
-            return b"%d" % one
-        text = _plain_tuple(value)
-    if text is None:
-        try:
-            text = _canonical(tree(value, 0))
-        except Exception:  # code of the user (properties, odd mappings) may raise anything
-            text = _loose_text(value)
-    return _hashed(text)
-
-
-def hashed(fingerprint: bytes | None) -> bytes | None:
-    """A fingerprint as earlier versions took it, which hashed all arguments; None if it is one already."""
-    if fingerprint is None or len(fingerprint) >= _HASH_BYTES:
-        return None
-    return _hashed(f'{{"$t":"tuple","v":[{fingerprint.decode()}]}}')
-
-
-def _hashed(text: str) -> bytes:
-    seal = _new_seal()
-    seal.update(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
-    return seal.digest()
-
-
-def _plain_tuple(values: tuple[object, ...]) -> str | None:
-    """The canonical text of a tuple of scalars, or None: what most steps are called with, at a fifth of the cost."""
-    text = ""
-    for value in values:
-        kind = type(value)
-        if kind is int and INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
-            part = f"{value}"
-        elif kind is str:
-            part = encode_basestring(value)  # type: ignore[arg-type]
-        else:
-            return None
-        text = f"{text},{part}" if text else part
-    return f'{{"$t":"tuple","v":[{text}]}}'
-
-
-def item_key(value: object) -> str:
-    """The key of a loop's item: short plain text and numbers as they are, anything else as `#` and a hash.
-
-    Two items have the same key only if they are equal in type and content. Raises NotRecordable when the content
-    cannot be taken.
-    """
-    kind = type(value)
-    if kind is str:
-        text: Any = value
-        if (
-            text[:1] not in _ODD_STARTS
-            and len(text) <= 120
-            and text.isprintable()
-            and "~" not in text
-            and " > " not in text
-        ):
-            return text  # type: ignore[no-any-return]
-    elif kind is int and -_LONG < value < _LONG:  # type: ignore[operator]
-        return str(value)
-    try:
-        content = _canonical(tree(value, 0)).encode("utf-8", "surrogatepass")
-    except Refused as refused:
-        raise _no_key(refused) from refused.__cause__
-    except RecursionError:
-        raise _no_key(Refused(type_name(value), _NO_STACK)) from None
-    return "#" + b32encode(blake2b(content, digest_size=16).digest())[:26].decode("ascii").lower()
-
-
-def _no_key(refused: Refused) -> NotRecordable:
-    refused.cure = "give key= to say what recognises an item"
-    return not_recordable("item", refused)
-
-
 def encode_error(error: BaseException, *given: object) -> str:
     """What is kept of an exception, as JSON text. Never raises; what cannot be recorded is left out and named.
 
@@ -203,7 +121,7 @@ def item_of_error(text: str) -> str | None:
         raise PayloadError(
             f"the recorded exception is malformed ({type(error).__name__}: {error})"
         ) from error
-    return _text(parts["item"]) if type(parts) is dict and "item" in parts else None
+    return text_of(parts["item"]) if type(parts) is dict and "item" in parts else None
 
 
 def decode_error(text: str) -> Exception:
@@ -225,21 +143,6 @@ def decode_error(text: str) -> Exception:
 def error_is_faithful(error: BaseException) -> bool:
     """Whether an exception comes back as its own class; if not, it is StepFailed live as well as on replay."""
     return is_faithful(error)
-
-
-_HASH_BYTES: Final = 8
-_new_seal: Final = blake2b(
-    digest_size=_HASH_BYTES
-).copy  # a copy for each fingerprint: half the cost of making one
-# Numbers of at most seven characters, between these.
-_LEAST: Final = -1_000_000
-_MOST: Final = 10_000_000
-_NO_STACK: Final = (
-    "it is nested too deeply for the recursion limit of Python here; record it with fewer calls around it"
-)
-# '' is in every text, so that an empty text counts as odd too.
-_ODD_STARTS: Final = "0123456789+-#\"'"
-_LONG: Final = 10**120
 
 
 def _is_recordable(value: object) -> bool:
@@ -289,95 +192,6 @@ def _scalar(value: object) -> str | None:
     if kind is int:
         return str(value) if INT_MIN <= value <= INT_MAX else None  # type: ignore[operator]
     return "null" if value is None else "true" if value is True else "false" if value is False else None
-
-
-def _writer(*, sort_keys: bool) -> Callable[[Any, int], Iterable[str]]:
-    """Gives the pieces of a tree's text; its second argument is 0."""
-    encoder = json.JSONEncoder(
-        ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys
-    )
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return lambda plain, _: (encoder.encode(plain),)
-    # What `JSONEncoder.encode` builds anew in every call, built once: 1 µs instead of 2 for a small value.
-    return make(  # type: ignore[no-any-return]
-        None,
-        encoder.default,
-        encode_basestring,
-        None,
-        ":",
-        ",",
-        sort_keys,
-        encoder.skipkeys,
-        encoder.allow_nan,
-    )
-
-
-_chunks: Final = _writer(sort_keys=False)
-_sorted_chunks: Final = _writer(sort_keys=True)
-
-
-def _dumps(plain: Any) -> str:
-    return "".join(_chunks(plain, 0))
-
-
-def _sorted_dumps(plain: Any) -> str:
-    return "".join(_sorted_chunks(plain, 0))
-
-
-_UNORDERED: Final = frozenset({"dict", "set", "frozenset"})
-
-
-def _text(plain: Any) -> str:
-    text = _dumps(plain)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return _dumps(_without_surrogates(plain))
-    return text
-
-
-def _without_surrogates(plain: Any) -> Any:
-    if type(plain) is str:
-        return escaped(plain) if has_surrogates(plain) else plain
-    if type(plain) is list:
-        return [_without_surrogates(item) for item in plain]
-    if type(plain) is not dict:
-        return plain
-    pairs = [[_without_surrogates(key), _without_surrogates(item)] for key, item in plain.items()]
-    if all(type(key) is str for key, _ in pairs):
-        return dict(pairs)
-    return {TAG: "dict", "v": pairs}
-
-
-def _canonical(plain: Any) -> str:
-    """The text of a tree in which the order of dicts and sets does not show. Lone surrogates stay in it."""
-    text = _sorted_dumps(plain)
-    # A dict with odd keys and a set are lists in JSON, a file counts by its path; most values hold none of them.
-    if '"$t":"dict"' in text or 'set","v":' in text or MARK in text:
-        return _sorted_dumps(_ordered(plain))
-    return text
-
-
-def _ordered(plain: Any) -> Any:
-    if type(plain) is list:
-        return [_ordered(item) for item in plain]
-    if type(plain) is not dict:
-        return plain
-    if plain.get(TAG) == "file":
-        return by_path(plain)
-    made = {key: _ordered(item) for key, item in plain.items()}
-    if plain.get(TAG) in _UNORDERED:
-        made["v"].sort(key=_sorted_dumps)
-    return made
-
-
-def _loose_text(value: object) -> str:
-    try:
-        return _canonical(loose_tree(value, 0))
-    except Exception:  # too deep, contains itself, or code of the user raised
-        return type_name(value)
 
 
 # -- from text to values ----------------------------------------------------------------------------

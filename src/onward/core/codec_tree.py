@@ -147,6 +147,9 @@ def _row(value: object, kind: type) -> Row | None:
 # -- saying what is wrong ---------------------------------------------------------------------------
 
 _TOO_DEEP: Final = f"it lies more than {MAX_DEPTH} levels deep; flatten the value, or record it as text"
+NO_STACK: Final = (
+    "it is nested too deeply for the recursion limit of Python here; record it with fewer calls around it"
+)
 _CYCLIC: Final = "it contains itself; refer to the inner one by an id"
 
 
