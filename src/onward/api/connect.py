@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 from onward.api import ephemeral
 from onward.core.errors import UsageError
@@ -123,6 +124,14 @@ def resolved(url: str) -> str:
             f"the journal's address is {url}, but the variable {url[4:]} is not set; nothing was opened"
         )
     return value
+
+
+def journal_file(url: str) -> Path | None:
+    """The file of a SQLite journal; None for any other."""
+    address = url.partition("?")[0] if url.startswith("sqlite:") else url
+    if address.startswith("sqlite:///"):
+        return Path(unquote(address.removeprefix("sqlite:///"))).absolute()
+    return Path(address).absolute() if "://" not in address and address.endswith(".db") else None
 
 
 def project_root(start: Path) -> Path | None:

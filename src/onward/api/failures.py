@@ -5,14 +5,15 @@ A dead letter is worth little without the letter: the item is kept with its fail
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onward.core import codec
-from onward.core.errors import PayloadError
-from onward.core.model import Entry
-from onward.core.texts import Failure, failure_of
+from onward.core import codec, limits
+from onward.core.errors import PayloadError, UsageError
+from onward.core.model import Begun, Entry, Run
+from onward.core.texts import Failure, failure_of, plain
 
 _PARKED = "onward.core.errors:StepCrashed"
 
@@ -42,13 +43,40 @@ def failed_items(entries: Iterable[Entry]) -> list[FailedItem]:
     return [_failed(entry) for entry in entries]
 
 
-def chosen(entries: Iterable[Entry], keys: Iterable[str]) -> dict[str, Entry | None]:
-    """The entry of each key, by its full or its short name."""
+def to_retry(run: Run, failed: Iterable[Entry], keys: Iterable[str]) -> list[Entry]:
+    """The entries of these keys, by their full or their short names. Raises UsageError for one that has not failed."""
     known: dict[str, Entry] = {}
-    for entry in entries:
+    for entry in failed:
         known.setdefault(short_key(entry.key), entry)
         known[entry.key] = entry
-    return {key: known.get(key) for key in keys}
+    found: dict[str, Entry] = {}
+    for key in keys:
+        if key not in known:
+            raise UsageError(
+                f"run {run.id} has no failed item `{plain(key, 80)}`, so it cannot be retried; nothing was "
+                f"changed. `onward failed {run.id}` lists those that can be."
+            )
+        found[known[key].key] = known[key]
+    return list(found.values())
+
+
+def to_skip(run: Run, failed: Iterable[Entry], begun: Iterable[Begun], key: str) -> Entry:
+    """The item of this key that has failed, or that somebody died in. Raises UsageError if there is none."""
+    items = {entry.key: entry for entry in failed}
+    for one in begun:
+        if one.kind == "item":
+            items.setdefault(one.key, Entry(one.key, "item", "crashed", one.name, fence=run.fence))
+    short = {full.partition("/")[2]: entry for full, entry in items.items()}
+    entry = items.get(key) or short.get(key)
+    if entry is not None:
+        return entry
+    near = difflib.get_close_matches(key[: limits.KEY_CHARS], list(short)[:1_000], 1)
+    hint = (
+        f" Did you mean `{plain(near[0])}`?" if near else f" `onward show {run.id}` lists those that can be."
+    )
+    raise UsageError(
+        f"run {run.id} has no failed item `{plain(key, 80)}`, so it cannot be skipped; nothing was changed.{hint}"
+    )
 
 
 def short_key(key: str) -> str:

@@ -6,41 +6,29 @@ to that process; on any other run they happen at once. Every act records who did
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
-from onward.api import connect, ground
-from onward.api.failures import FailedItem, chosen, failed_items
+from onward.api import connect
+from onward.api.failures import FailedItem, failed_items, to_retry, to_skip
+from onward.api.finding import Finder
 from onward.api.identity import has_own_id
 from onward.api.opening import RESET, Reopen
 from onward.api.overview import Acted, Overview, actor
 from onward.api.queues import Queues
 from onward.api.schedules import Schedules
-from onward.core import keys, limits
 from onward.core.acts import acted, forgotten, reopened, skipped
 from onward.core.claiming import may_claim
-from onward.core.errors import (
-    AlreadyRunning,
-    JournalBusy,
-    NoJournal,
-    RunNotFound,
-    UsageError,
-)
+from onward.core.errors import AlreadyRunning, JournalBusy, NoJournal, UsageError
 from onward.core.estimates import PACES, estimate, rate
-from onward.core.model import CLOSED, Applied, Change, Entry, ItemCounts, Run, RunState
+from onward.core.model import CLOSED, Applied, Change, Entry, ItemCounts, Run
 from onward.core.texts import plain
 from onward.core.timeline import ShownState, Timeline, beat_of, shown_state, timeline
 from onward.runtime.engine import Engine
 from onward.storage import Store
 from onward.storage.open import open_store
 
-# Runs looked through for an abbreviated id or a text; beyond it the full id is needed.
-_LOOKED_THROUGH: Final = 20_000
-_PAGE: Final = 500
 # Latest entries of a run that a timeline is made of: a screen never shows more, and a loop may have millions.
 WINDOW: Final = 20_000
 # Somebody else changed the run between our look and our act: look again, this often.
@@ -63,6 +51,8 @@ class Journal:
     def __init__(self, engine: Engine | None = None) -> None:
         self._engine = engine or connect.engine()
         self._store = self._engine.store
+        self._finder = Finder(self._store)
+        self._find = self._finder.run
 
     @classmethod
     def existing(cls, url: str | None = None) -> Journal:
@@ -71,7 +61,7 @@ class Journal:
         Raises NoJournal if there is none: looking never creates one.
         """
         address = connect.resolved(url or connect.find_url())
-        path = journal_file(address)
+        path = connect.journal_file(address)
         # Not `path.exists()`, which raises for a name that is too long.
         if path is not None and not os.path.exists(path):
             raise NoJournal(f"there is no journal at {path}; nothing has been recorded yet here")
@@ -131,15 +121,16 @@ class Journal:
         self, text: str, *, states: Sequence[ShownState] = (), name: str | None = None, limit: int = 100
     ) -> list[Overview]:
         """The latest runs with `text` in their id, name, arguments or error, whatever its case."""
-        wanted, found = text.casefold(), []
-        for run in self._walk(_stored_states(states), name):
-            texts = (run.id, run.name, run.args or "", run.error or "")
-            if any(wanted in one.casefold() for one in texts):
-                one = self.overview(run)
-                if not states or one.state in states:
-                    found.append(one)
-                    if len(found) >= limit:
-                        break
+        return self._shown(self._finder.containing(text, states, name), states, limit)
+
+    def _shown(self, runs: Iterator[Run], states: Sequence[ShownState], limit: int) -> list[Overview]:
+        found: list[Overview] = []
+        for run in runs:
+            one = self.overview(run)
+            if not states or one.state in states:
+                found.append(one)
+                if len(found) >= limit:
+                    break
         return found
 
     def get(self, run_id: str) -> Overview:
@@ -267,7 +258,9 @@ class Journal:
         """
         for run in self._tries(run_id):
             self._refuse_ended(run, "retry")
-            entries = self._to_reopen(run) if not keys else self._chosen(run, keys)
+            entries = (
+                self._to_reopen(run) if not keys else to_retry(run, self._store.failed_items(run.no), keys)
+            )
             if self._applied(self._retried(run, entries, by or actor())):
                 return Acted(self._find(run.id), units=len(entries))
         raise self._busy(run_id)
@@ -280,7 +273,7 @@ class Journal:
         """Declare a failed or crashed item of a run as done: it is not tried again. In a map its result is None."""
         for run in self._tries(run_id):
             self._refuse_ended(run, "skip")
-            entry = self._to_skip(run, key)
+            entry = to_skip(run, self._store.failed_items(run.no), self._store.begun(run.no), key)
             if self._applied(skipped(run, entry, by=by or actor(), now=self.now())):
                 return Acted(self._find(run.id), units=1)
         raise self._busy(run_id)
@@ -308,16 +301,6 @@ class Journal:
             return Reopen(self._engine)(run)
         return self._store.failed_items(run.no)
 
-    def _chosen(self, run: Run, keys: Sequence[str]) -> Sequence[Entry]:
-        found = chosen(self._store.failed_items(run.no), keys)
-        missing = next((key for key, entry in found.items() if entry is None), None)
-        if missing is not None:
-            raise UsageError(
-                f"run {run.id} has no failed item `{plain(missing, 80)}`, so it cannot be retried; nothing was "
-                f"changed. `onward failed {run.id}` lists those that can be."
-            )
-        return list({entry.key: entry for entry in found.values() if entry is not None}.values())
-
     def _retried(self, run: Run, entries: Sequence[Entry], by: str) -> Change:
         now = self.now()
         change = reopened(run, entries, now=now)
@@ -325,25 +308,6 @@ class Journal:
         if ready is None:  # interrupted: its own call claims it as it is
             return change
         return ready._replace(entries=change.entries + ready.entries, ended=change.ended)
-
-    def _to_skip(self, run: Run, key: str) -> Entry:
-        failed = {entry.key: entry for entry in self._store.failed_items(run.no)}
-        for one in self._store.begun(run.no):
-            if one.kind == "item":
-                failed.setdefault(one.key, Entry(one.key, "item", "crashed", one.name, fence=run.fence))
-        short = {full.partition("/")[2]: entry for full, entry in failed.items()}
-        entry = failed.get(key) or short.get(key)
-        if entry is not None:
-            return entry
-        near = difflib.get_close_matches(key[: limits.KEY_CHARS], list(short)[:1_000], 1)
-        hint = (
-            f" Did you mean `{plain(near[0])}`?"
-            if near
-            else f" `onward show {run.id}` lists those that can be."
-        )
-        raise UsageError(
-            f"run {run.id} has no failed item `{plain(key, 80)}`, so it cannot be skipped; nothing was changed.{hint}"
-        )
 
     def is_held(self, run: Run) -> bool:
         """Whether a living process executes the run, or may."""
@@ -364,52 +328,6 @@ class Journal:
     def _busy(self, run_id: str) -> JournalBusy:
         return JournalBusy(f"run {run_id} changes all the time; nothing was changed. Repeat the command.")
 
-    # -- finding ------------------------------------------------------------------------------------
-
-    def _find(self, wanted: str) -> Run:
-        """The run of this id, of the only id that begins so, or the latest one of this name."""
-        shown = plain(wanted, 80)
-        if not wanted.isprintable() or not 0 < len(wanted) <= limits.NAME_CHARS:
-            raise RunNotFound(shown, self.place)
-        run = self._store.run(wanted)
-        if run is not None:
-            return run
-        named = self._latest_named(wanted)
-        if named is not None:
-            return named
-        begins = [run for run in self._walk((), None) if run.id.startswith(wanted)]
-        if len(begins) == 1:
-            return begins[0]
-        if begins:
-            listed = ", ".join(run.id for run in begins[:3]) + (", …" if len(begins) > 3 else "")
-            raise UsageError(
-                f"`{shown}` fits {len(begins)} runs ({listed}); nothing was changed. Type more of the id."
-            )
-        raise RunNotFound(shown, self.place, self._near(wanted))
-
-    def _latest_named(self, wanted: str) -> Run | None:
-        """The latest run of this name; in the user's own journal the one of this folder, if there is one."""
-        folder, name = ground.named(wanted, self.place)
-        found = self._store.runs(name=name, limit=_PAGE if folder else 1)
-        here = [run for run in found if not folder or keys.ground_of(run.identity) == folder]
-        return next(iter(here or (found if name == wanted else ())), None)
-
-    def _near(self, wanted: str) -> str | None:
-        names = [name for run in self._store.runs(limit=_PAGE) for name in (run.id, run.name)]
-        near = difflib.get_close_matches(wanted, names, 1, 0.5)
-        return plain(near[0]) if near else None
-
-    def _walk(self, states: Sequence[RunState], name: str | None) -> Iterator[Run]:
-        before: int | None = None
-        if name is not None and not name.isprintable():
-            return  # what no run can be called, no journal can be asked for
-        for _ in range(_LOOKED_THROUGH // _PAGE):
-            page = self._store.runs(states=states, name=name, limit=_PAGE, before_no=before)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            before = page[-1].no
-
     def _window(self, run: Run, entries: int) -> int:
         """The entry after which to read, to get so many of the latest ones."""
         return max(-1, self._store.last_seq(run.no) - entries)
@@ -419,23 +337,4 @@ class Journal:
         self, *, states: Sequence[ShownState] = (), name: str | None = None, limit: int = 100
     ) -> list[Overview]:
         """The latest runs, newest first."""
-        found: list[Overview] = []
-        for run in self._walk(_stored_states(states), name):
-            one = self.overview(run)
-            if not states or one.state in states:
-                found.append(one)
-                if len(found) >= limit:
-                    break
-        return found
-
-
-def journal_file(url: str) -> Path | None:
-    """The file of a SQLite journal; None for any other."""
-    address = url.partition("?")[0] if url.startswith("sqlite:") else url
-    if address.startswith("sqlite:///"):
-        return Path(unquote(address.removeprefix("sqlite:///"))).absolute()
-    return Path(address).absolute() if "://" not in address and address.endswith(".db") else None
-
-
-def _stored_states(states: Sequence[ShownState]) -> list[RunState]:
-    return list({"running" if state == "interrupted" else state for state in states})
+        return self._shown(self._finder.walk(states, name), states, limit)

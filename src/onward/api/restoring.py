@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onward.api import connect
-from onward.api.journal import Journal, journal_file
+from onward.api.journal import Journal
 from onward.core.errors import UsageError
 from onward.core.model import RunState
 from onward.storage.sqlite import restore
@@ -27,7 +27,7 @@ class Restored(NamedTuple):
 def restored(copy: Path, url: str | None = None) -> Restored:
     """Put the copy in the place of the journal at `url`, or at the usual place."""
     address = connect.resolved(url or connect.find_url())
-    path = journal_file(address)
+    path = connect.journal_file(address)
     if path is None:
         raise UsageError(
             "the journal here is no file, so a copy cannot take its place; nothing was changed. Name one: "

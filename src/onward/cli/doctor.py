@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import click
 
 from onward.api import connect
-from onward.api.journal import Journal, journal_file
+from onward.api.journal import Journal
 from onward.cli import output
 from onward.cli.group import BUSY, FAILED
 from onward.core.errors import PASSING, JournalError, NoJournal
@@ -69,7 +69,7 @@ def _json(one: Finding) -> dict[str, Any]:
 
 def _examine(url: str) -> tuple[list[Finding], int]:
     """All findings, and the exit code."""
-    path = journal_file(url)
+    path = connect.journal_file(url)
     found = [_sqlite()]
     if path is not None and os.path.isfile(path):  # False as well for what cannot be a path
         found += _place(path)

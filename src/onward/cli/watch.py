@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import click
 
 from onward.api import connect
-from onward.api.journal import Journal, journal_file
+from onward.api.journal import Journal
 from onward.api.overview import Overview
 from onward.cli import output
 from onward.cli.group import FINISHED, wants_color
@@ -137,7 +137,7 @@ class Watched:
         self._journal, self._file = fresh, self._identity()
 
     def _identity(self) -> tuple[int, int] | None:
-        path = journal_file(self._url)
+        path = connect.journal_file(self._url)
         if path is None:
             return None
         try:
