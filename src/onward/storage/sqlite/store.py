@@ -27,22 +27,17 @@ from onward.storage.masked import Masked
 from onward.storage.migrate import is_beyond_us, migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import doorbell, files, forks, locks
+from onward.storage.sqlite.batch import Batch, one_by_one
 from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
 from onward.storage.sqlite.reader import Row
 from onward.storage.sqlite.straight import Doubt, Plan, Straight, Written
-from onward.storage.sqlite.transaction import (
-    UNWRITABLE,
-    Batch,
-    Clash,
-    Transaction,
-    one_by_one,
-    with_wide,
-)
+from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Transaction
 from onward.storage.sqlite.turn import Turn
 from onward.storage.sqlite.upkeep import Upkeep
+from onward.storage.sqlite.wide import with_wide
 
 _SQL: Final = with_wide(load("onward.storage.sqlite"))
 # A file that was deleted or replaced takes writes without a word: looked at this often, not on every commit.

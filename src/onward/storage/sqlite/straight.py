@@ -18,8 +18,9 @@ from onward.core.decide import end_of, returned_mark
 from onward.core.model import Answered, Begun, Change, Claim, End, Order, applied
 from onward.core.transitions import freed
 from onward.storage.guards import Guard
-from onward.storage.sqlite.transaction import UNWRITABLE, WIDE, Clash, Row, Transaction, insert, wake_waiters
+from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Transaction, wake_waiters
 from onward.storage.sqlite.unread import NotNew, Unread
+from onward.storage.sqlite.wide import WIDE, Row, insert
 
 # What follows the entries, and the units, of a change that is nothing else.
 _NO_UNITS: Final = list(Change(0, 0)[3:])

@@ -1,15 +1,15 @@
 """One write transaction: many changes of many runs, each behind its guard.
 
 Rows are collected and written together at the end, so that a batch costs one statement call per table. A begun unit
-that ends within the same batch never reaches the disk. If that fails on a change, `store` repeats the batch one by one.
+that ends within the same batch never reaches the disk. If that fails on a change, the batch is repeated one by one
+(`batch`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
@@ -30,24 +30,13 @@ from onward.core.model import (
 )
 from onward.storage import arrivals, claims, guards
 from onward.storage.guards import Guard
-from onward.storage.queries import widened
 from onward.storage.sqlite.shelf import Shelf
 from onward.storage.sqlite.unread import Unread
+from onward.storage.sqlite.wide import Row, insert
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 # What a value does that no journal can hold: half a surrogate pair, a number beyond 64 bits, text beyond 1 GB.
 UNWRITABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, apsw.TooBigError, apsw.ConstraintError)
-
-Row = tuple[Any, ...]
-# Rows that one statement inserts where there are so many; more bring nothing.
-WIDE: Final = 50
-_WIDENED: Final = ("add_runs", "add_entry", "end_alone", "add_lot", "add_marks", "add_ends", "add_guarded")
-
-
-def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
-    """The statements, and those that write many rows at once."""
-    wide = {f"{name} wide": widened(sql[name], WIDE) for name in _WIDENED}
-    return {**sql, **wide}
 
 
 class Clash(Exception):
@@ -336,24 +325,6 @@ class Transaction:
         self._begun.clear()
 
 
-def insert(
-    connection: apsw.Connection,
-    sql: Mapping[str, str],
-    statement: str,
-    rows: Sequence[Row],
-    *,
-    shared: Row = (),
-) -> None:
-    """Write rows, many by each statement as far as they go; the values that they share come before their own."""
-    whole = len(rows) - len(rows) % WIDE
-    if whole:
-        wide = sql[statement + " wide"]
-        connection.executemany(
-            wide, ((*shared, *chain.from_iterable(rows[at : at + WIDE])) for at in range(0, whole, WIDE))
-        )
-    connection.executemany(sql[statement], [(*shared, *row) for row in rows[whole:]])
-
-
 def wake_waiters(
     connection: apsw.Connection, sql: Mapping[str, str], ended: Sequence[str], now: Callable[[], float]
 ) -> None:
@@ -361,51 +332,6 @@ def wake_waiters(
     if ended and next(connection.execute(sql["is_awaited"]))[0]:
         for (no,) in connection.execute(sql["end_waiters"], (json.dumps(ended),)).fetchall():
             connection.execute(sql["wake"], (no, now()))
-
-
-def one_by_one(
-    connection: apsw.Connection, sql: Mapping[str, str], orders: Sequence[Order], now: Callable[[], float]
-) -> Batch:
-    """Apply the changes so that each stands or falls alone: the slow way, after the batch as a whole has failed."""
-    batch = Batch([], {}, {})
-    for order in orders:
-        connection.execute(sql["savepoint"])
-        alone = Transaction(connection, sql, now)
-        try:
-            answer = alone.answer(order)
-            alone.flush()
-        except Clash as clash:
-            answer = clash.refused
-        except UNWRITABLE as problem:
-            answer = guards.unwritable(problem)
-        if isinstance(answer, Refused):
-            connection.execute(sql["take_back"])
-        else:
-            batch.found.update({no: guard for no, guard in alone.found.items() if no not in batch.found})
-            batch.left.update(alone.left)
-        connection.execute(sql["release"])
-        batch.answers.append(answer)
-    return batch
-
-
-class Batch:
-    """What a transaction answers, and by what one can tell afterwards whether it was committed."""
-
-    def __init__(self, answers: list[Answered], found: dict[int, Guard], left: dict[int, Guard]) -> None:
-        self.answers, self.found, self.left = answers, found, left
-
-    def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
-        """Whether the transaction shows in what `guard_of` reads; None if none of its runs tells."""
-        for no, left in self.left.items():
-            found = self.found.get(no)
-            if left == found:
-                continue
-            row = guard_of(no)
-            if row == left:
-                return True
-            if row == found:
-                return False
-        return None
 
 
 def _clash(problem: apsw.ConstraintError, refused: Refused) -> Exception:
