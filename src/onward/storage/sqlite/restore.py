@@ -22,9 +22,9 @@ from onward.core.texts import plain
 from onward.storage import parts
 from onward.storage.migrate import VERSION
 from onward.storage.sqlite import files
+from onward.storage.sqlite.copies import is_journal, settle, verified
 from onward.storage.sqlite.failures import FAILURES, journal_error
 from onward.storage.sqlite.turn import Turn
-from onward.storage.sqlite.upkeep import is_journal, settle, verified
 
 # How long somebody who just looks (`onward status`) may take to go away, in milliseconds.
 _LOOKERS_MS: Final = 2_000

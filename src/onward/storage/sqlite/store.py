@@ -21,14 +21,11 @@ from onward.core import limits
 from onward.core.decide import at_length
 from onward.core.errors import JournalBroken, JournalBusy, JournalError, JournalUnusable, OutcomeUnknown
 from onward.core.model import Answered, Order, Owner, Request, WorkerRow
-from onward.core.schedules import Move
-from onward.storage import calendar
 from onward.storage.masked import Masked
 from onward.storage.migrate import is_beyond_us, migrate
 from onward.storage.queries import load
 from onward.storage.sqlite import doorbell, files, forks, locks
 from onward.storage.sqlite.batch import Batch, one_by_one
-from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.connection import Durability, connect, opening, refuse_affected_sqlite
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
@@ -254,34 +251,10 @@ class SqliteStore(Upkeep):
         with self._transaction() as writer:
             return bool(writer.execute(_SQL["request"], (run_no, request)).fetchall())
 
-    def set_queue(
-        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
-    ) -> None:
-        with self._transaction() as writer:
-            writer.execute(_SQL["set_queue"], (name, paused, declared, chosen))
-
-    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
-        with self._transaction() as writer:
-            transaction = Transaction(writer, _SQL, self.now)
-            applied = calendar.apply(Calendar(writer, _SQL, transaction), moves, self.now())
-            transaction.flush()
-            return applied
-
     def announce(self, worker: WorkerRow) -> None:
         owner, names, queues, *rest = worker
         with self._transaction() as writer:
             writer.execute(_SQL["set_worker"], (owner, json.dumps(names), json.dumps(queues), *rest))
-
-    def delete(self, run_no: int) -> None:
-        with self._transaction() as writer:
-            for statement in (
-                "delete_entries",
-                "delete_begun",
-                "drop_waiters",
-                "delete_arrivals",
-                "delete_run",
-            ):
-                writer.execute(_SQL[statement], (run_no,))
 
     # -- owners -------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""The life of a journal as a whole: runs that come from elsewhere, are renamed or removed, and copies of the file.
+"""What is done to a journal beside executing its runs: whole runs come, go or are renamed, queues and schedules are
+set, the file is copied or made smaller.
 
 Nothing here is on the way of a step. Each call is one transaction, short enough for the writers that wait behind it.
 """
@@ -7,31 +8,23 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 import apsw
 
-from onward.core.errors import PASSING, JournalBroken, JournalError, JournalFull, JournalUnusable, UsageError
 from onward.core.model import Answer, Applied, Begun, Change, Entry, Refused, Run
-from onward.core.texts import plain
-from onward.storage import guards, host, parts
-from onward.storage.migrate import APPLICATION_ID
-from onward.storage.sqlite import files
-from onward.storage.sqlite.connection import connect, opening
-from onward.storage.sqlite.failures import FAILURES, journal_error
+from onward.core.schedules import Move
+from onward.storage import calendar, guards
+from onward.storage.sqlite import copies
+from onward.storage.sqlite.calendar import Calendar
 from onward.storage.sqlite.reader import Reader, Row
 from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Transaction
 
-# Pages copied at a time: 16 MB, so that an interrupt is noticed soon.
-_COPY_PAGES: Final = 4_000
-_HEADER_BYTES: Final = 72
-
 
 class Upkeep(Reader):
-    """The part of the store that is about whole runs and the whole file."""
+    """The part of the store that is about whole runs, queues, schedules and the whole file."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[apsw.Connection]:
@@ -64,8 +57,11 @@ class Upkeep(Reader):
         answer = Transaction(writer, self._sql, self.now).apply(Change(run.no, run.fence, before=run))
         if isinstance(answer, Refused):
             raise Clash(answer)
+        self._delete(writer, run.no)
+
+    def _delete(self, writer: apsw.Connection, run_no: int) -> None:
         for statement in ("delete_entries", "delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):
-            writer.execute(self._sql[statement], (run.no,))
+            writer.execute(self._sql[statement], (run_no,))
 
     def set_moved(self, to: str | None) -> None:
         with self._transaction() as writer:
@@ -106,6 +102,25 @@ class Upkeep(Reader):
         except Clash as clash:
             return clash.refused
 
+    def delete(self, run_no: int) -> None:
+        with self._transaction() as writer:
+            self._delete(writer, run_no)
+
+    # -- queues and schedules ----------------------------------------------------------------------------
+
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, declared: str | None = None, chosen: str | None = None
+    ) -> None:
+        with self._transaction() as writer:
+            writer.execute(self._sql["set_queue"], (name, paused, declared, chosen))
+
+    def move_schedules(self, moves: Sequence[Move]) -> list[bool]:
+        with self._transaction() as writer:
+            transaction = Transaction(writer, self._sql, self.now)
+            applied = calendar.apply(Calendar(writer, self._sql, transaction), moves, self.now())
+            transaction.flush()
+            return applied
+
     # -- the whole file -------------------------------------------------------------------------------
 
     def shrink(self) -> None:
@@ -117,35 +132,7 @@ class Upkeep(Reader):
 
     def backup(self, target: Path) -> None:
         self._refuse_if_closed()
-        target = Path(os.path.abspath(target))
-        try:
-            _refuse_target(target, self._path)
-            with parts.part(target.parent) as part:
-                with _copying(target):
-                    self._copy(part)
-                    _verify(part, target)
-                settle(part, target)
-        except OSError as problem:
-            is_no_place = isinstance(problem, (FileNotFoundError, NotADirectoryError))
-            raise (UsageError if is_no_place else JournalUnusable)(
-                f"the copy {plain(str(target), 1_000)} cannot be written: {problem.strerror or problem}; the journal "
-                f"is as it was. Name another file."
-            ) from problem
-
-    def _copy(self, part: Path) -> None:
-        """Copy a snapshot: a reader's transaction, which keeps no writer waiting and sees none of them."""
-        with opening(self._path):
-            source = connect(self._path, reads_only=True)
-        copy = apsw.Connection(str(part), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            source.execute(self._sql["snapshot"])
-            source.execute(self._sql["is_empty"]).fetchall()
-            with copy.backup("main", source, "main") as copying:
-                while not copying.done:
-                    copying.step(_COPY_PAGES)
-        finally:
-            source.close(True)
-            copy.close(True)
+        copies.write(self._path, Path(os.path.abspath(target)), self._sql)
 
 
 class _Numbered:
@@ -165,83 +152,3 @@ def _write_all(writer: apsw.Connection, statement: str, rows: Iterable[Row]) -> 
         writer.executemany(statement, rows)
     except apsw.ConstraintError as problem:
         raise Clash(Refused("key", "a unit of the run is done twice; nothing was written")) from problem
-
-
-# -- copies -----------------------------------------------------------------------------------------
-
-
-def _refuse_target(target: Path, journal: Path) -> None:
-    """Only a journal that nobody has open may be replaced by a copy."""
-    if not target.name or not str(target).isprintable():
-        raise UsageError(f"{plain(str(target))} is no name for a file; nothing was written. Name another.")
-    sides = [end for end in ("-wal", "-shm") if files.side(target, end).exists()]
-    if target == journal or sides:
-        raise UsageError(
-            f"{target} is a journal in use; nothing was written. Name another file for the copy."
-        )
-    if target.is_symlink() or (target.exists() and not is_journal(target)):
-        raise UsageError(
-            f"{target} is there already and is no copy of a journal; nothing was written. Name another file."
-        )
-
-
-def is_journal(path: Path) -> bool:
-    """Whether a file says of itself that it is a journal."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        header = file.read(_HEADER_BYTES)
-    # https://sqlite.org/fileformat2.html: the application id stands at offset 68.
-    return header[:15] == b"SQLite format 3" and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
-
-
-@contextmanager
-def _copying(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as problem:
-        known = journal_error(problem, str(target))
-        if isinstance(known, JournalFull):
-            raise JournalFull(
-                f"there is no room for the copy {target}; the journal is as it was, and nothing was left of the copy."
-            ) from problem
-        raise (problem if known is None else _not_copied(target, known)) from problem
-
-
-def _not_copied(target: Path, problem: JournalError) -> JournalError:
-    kind = type(problem) if isinstance(problem, PASSING) else JournalBroken
-    return kind(f"no copy was written to {target}: {problem}")
-
-
-def _verify(part: Path, target: Path) -> None:
-    found = verified(part)
-    if found != "ok":
-        raise JournalBroken(
-            f"the journal is damaged ({found[:200]}), so its copy would be; nothing was written to {target}. "
-            f"`onward doctor` tells more."
-        )
-
-
-def verified(part: Path) -> str:
-    """Make a copy one file without a log, and read all of it; `ok`, or what is wrong with it."""
-    copy = apsw.Connection(str(part), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        copy.pragma("journal_mode", "DELETE")
-        return str(copy.pragma("integrity_check"))
-    finally:
-        copy.close(True)
-
-
-def settle(part: Path, target: Path) -> None:
-    """Put the copy into its place, durably."""
-    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        host.sync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(part, target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        host.sync(folder)
-    finally:
-        os.close(folder)
