@@ -12,7 +12,7 @@ import pytest
 import onward
 from api.lives import Fate, Killed, entries, finish_writing, outcomes
 from onward.api import connect
-from onward.storage import committer
+from onward.storage import ticket as ticket_module
 
 calls: list[Any] = []
 
@@ -88,14 +88,14 @@ def test_a_step_whose_outcome_came_in_the_moment_of_its_cancellation_gives_its_v
         got.append(await quick("one"))
         got.append(await quick("two"))
 
-    notify = committer._notify
+    notify = ticket_module._notify
 
     def answered(tickets: Any) -> None:
         notify(tickets)
         if any(e.key == "quick#1" for ticket in tickets for c in ticket.changes for e in c.entries):
             running[0].cancel()
 
-    monkeypatch.setattr(committer, "_notify", answered)
+    monkeypatch.setattr(ticket_module, "_notify", answered)
 
     async def main() -> None:
         running.append(asyncio.ensure_future(job()))

@@ -28,7 +28,7 @@ from onward.storage.sqlite.straight import Straight
 
 pytestmark = pytest.mark.important
 _PRODUCT = os.path.dirname(onward.__file__) + os.sep
-_PARTS = tuple(_PRODUCT + part for part in ("runtime", "core", "api", "storage/committer"))
+_PARTS = tuple(_PRODUCT + part for part in ("runtime", "core", "api", "storage/committer", "storage/ticket"))
 SEED = int(os.environ.get("ONWARD_CRASH_SEED", "0"))
 
 effects: list[tuple[str, str]] = []  # (process, what)

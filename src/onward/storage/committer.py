@@ -36,7 +36,7 @@ from onward.core.model import (
 )
 from onward.storage import Store
 from onward.storage.masked import Masked, ends_only
-from onward.storage.ticket import Ticket
+from onward.storage.ticket import Ticket, answer
 
 if TYPE_CHECKING:
     import asyncio
@@ -330,7 +330,7 @@ class Committer:
         if not batch:
             return
         if self._broken is not None:
-            self._answer(batch, [], self._broken)
+            answer(batch, [], self._broken)
             return
         try:
             answers = self._store.commit([change for ticket in batch for change in ticket.changes])
@@ -338,7 +338,7 @@ class Committer:
             self._fail(batch, failure)
         else:
             self._full_since = None
-            self._answer(batch, answers, None)
+            answer(batch, answers, None)
 
     def _fail(self, batch: list[Ticket], failure: BaseException) -> None:
         """What a failed commit means for its waiters and for this committer."""
@@ -348,27 +348,7 @@ class Committer:
         elif isinstance(failure, JournalBroken) or not isinstance(failure, JournalError):
             # A broken disk, or a fault of ours: whatever it is, every waiter hears of it.
             self._broken, self._refusing = failure, True
-        self._answer(batch, [], failure)
-
-    def _answer(self, batch: list[Ticket], answers: list[Answered], error: BaseException | None) -> None:
-        calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
-        latest: asyncio.AbstractEventLoop | None = None  # as a rule there is one
-        told: list[Ticket] = []
-        at = 0
-        for ticket in batch:
-            end = at + len(ticket.changes)
-            ticket.settle(answers[at:end] if error is None else None, error)
-            at = end
-            if ticket.loop is not None:
-                if ticket.loop is not latest:
-                    latest = ticket.loop
-                    told = calls.setdefault(latest, [])
-                told.append(ticket)
-        for loop, tickets in calls.items():
-            try:
-                loop.call_soon_threadsafe(_notify, tickets)
-            except RuntimeError:  # the loop is closed: nobody is left to hear the answer
-                continue
+        answer(batch, [], failure)
 
     def _hold(self, batch: list[Ticket], full: JournalFull) -> bool:
         """Put the batch back and wait for room on the disk; False when it has been full for too long."""
@@ -435,9 +415,3 @@ class Committer:
                 f"the journal {self._store.place} is closed in this process; nothing was recorded. Open it again: "
                 f"onward.connect(...)"
             )
-
-
-def _notify(tickets: list[Ticket]) -> None:
-    for ticket in tickets:
-        assert ticket.notify is not None, "only tickets with a loop come here"
-        ticket.notify(ticket)

@@ -1,4 +1,4 @@
-"""Changes that wait for the disk, and who is told what became of them."""
+"""Changes that wait for the disk, and who is told what became of them: each of them, whatever that is."""
 
 from __future__ import annotations
 
@@ -55,3 +55,34 @@ class Ticket:
         self.answers, self.error = answers, error
         for gate in self._gates:
             gate.release()
+
+
+def answer(batch: Sequence[Ticket], answers: list[Answered], error: BaseException | None) -> None:
+    """Settle the tickets of a batch, each with its part of the answers, or all with the error.
+
+    Threads go on at once. Each event loop is called once, for all of its tickets.
+    """
+    calls: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+    latest: asyncio.AbstractEventLoop | None = None  # as a rule there is one
+    told: list[Ticket] = []
+    at = 0
+    for ticket in batch:
+        end = at + len(ticket.changes)
+        ticket.settle(answers[at:end] if error is None else None, error)
+        at = end
+        if ticket.loop is not None:
+            if ticket.loop is not latest:
+                latest = ticket.loop
+                told = calls.setdefault(latest, [])
+            told.append(ticket)
+    for loop, tickets in calls.items():
+        try:
+            loop.call_soon_threadsafe(_notify, tickets)
+        except RuntimeError:  # the loop is closed: nobody is left to hear the answer
+            continue
+
+
+def _notify(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        assert ticket.notify is not None, "only tickets with a loop come here"
+        ticket.notify(ticket)
