@@ -85,7 +85,8 @@ def test_a_cancelled_await_is_no_outcome() -> None:
 
     async def cancelled() -> None:
         task = asyncio.create_task(job())
-        await asyncio.sleep(0.03)
+        while not calls:
+            await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -242,7 +242,7 @@ def test_a_key_that_is_held_for_a_time_is_free_after_it() -> None:
 @onward.workflow
 def sleeper(what: str) -> str:
     first = fetch(what)
-    onward.sleep(0.4)
+    onward.sleep(1.0)  # long beside what the disk may take until it is asked whether to wait in place
     return first + fetch(what + "2")
 
 
