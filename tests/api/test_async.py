@@ -70,11 +70,12 @@ def test_many_async_workflows_run_at_once() -> None:
 
 
 def test_a_cancelled_await_is_no_outcome() -> None:
-    slow = True
+    slow, begun = True, asyncio.Event()
 
     @onward.step(name="pull")
     async def pull() -> str:
         calls.append("pull")
+        begun.set()
         if slow:
             await asyncio.sleep(30)
         return "done"
@@ -85,8 +86,7 @@ def test_a_cancelled_await_is_no_outcome() -> None:
 
     async def cancelled() -> None:
         task = asyncio.create_task(job())
-        while not calls:
-            await asyncio.sleep(0.001)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -110,7 +110,7 @@ sys.stdin.readline()
 """
 
 
-def test_who_gives_its_turn_back_wakes_who_waits_for_it(
+def test_who_gives_its_turn_back_wakes_who_waits_for_it_and_who_waits_at_the_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal.db"
@@ -118,25 +118,54 @@ def test_who_gives_its_turn_back_wakes_who_waits_for_it(
         "onward.storage.sqlite.turn._SLEEP_S", 90.0
     )  # between two looks of one who only looks
     monkeypatch.setattr("onward.storage.sqlite.turn._SLEEP_MAX_S", 90.0)
+    had: list[Turn] = []
+
+    def take(turn: Turn) -> None:
+        turn.take(60)
+        had.append(turn)
+        turn.release()
+
     with processes.start(_PASS_ON, path) as holder:
         assert processes.line(holder.stdout) == "held"
-        waiting = Turn(path)
-        waits = threading.Thread(target=waiting.take, args=(60,), daemon=True)
-        waits.start()
-        while waiting._bell is None:  # it has found the turn taken, and listens
-            time.sleep(0.001)
+        turns = [Turn(path), Turn(path), Turn(path)]
+        waits = []
+        for turn in turns:
+            waits.append(threading.Thread(target=take, args=(turn,), daemon=True))
+            waits[-1].start()
+            while turn._bell is None:  # it has found the turn, or the gate, taken, and listens
+                time.sleep(0.001)
         processes.say(holder.stdin, "go")
-        waits.join(30)
-        assert not waits.is_alive()
+        for one in waits:
+            one.join(30)
+        assert set(had) == set(turns)
+        assert had[0] is turns[0]
         processes.say(holder.stdin, "end")
-        waiting.release()
-        waiting.close()
+    for turn in turns:
+        turn.close()
+
+
+def test_what_tells_of_a_free_turn_is_given_up_when_nobody_has_waited_lately(tmp_path: Path) -> None:
+    """One user has 128 of them as a rule, and an idle worker needs one for news."""
+    path = tmp_path / "journal.db"
+    holder, waiting = Turn(path), Turn(path)
+    holder.take(5)
+    gives_back = threading.Timer(0.05, holder.release)
+    gives_back.start()
+    waiting.take(30)
+    gives_back.join()
+    waiting.rest()
+    assert waiting._bell is not None  # of use since the last time
+    waiting.rest()
+    assert waiting._bell is None
+    waiting.release()
+    for turn in (holder, waiting):
+        turn.close()
 
 
 def test_where_nobody_can_be_woken_a_turn_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onward.storage.sqlite.doorbell.hung", lambda file: None)
+    monkeypatch.setattr("onward.storage.sqlite.doorbell.hung", lambda *files: None)
     path = tmp_path / "journal.db"
     holder, waiting = Turn(path), Turn(path)
     holder.take(5)

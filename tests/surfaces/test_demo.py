@@ -17,6 +17,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.faults
+
 VENUES = Path(__file__).resolve().parents[2] / "examples" / "venues"
 A, B, C = ("LIRA", "Ciampino"), ("LIRF", "Fiumicino"), ("LIRQ", "Firenze")
 DATA = {row[0]: row for row in (A, B, C)}
@@ -43,8 +45,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 RECORDS_BEFORE_DOING = """
 import os
 from pathlib import Path
-
-pytestmark = pytest.mark.faults
 
 def each(items, name):
     record = Path(os.environ["ONWARD_URL"].removeprefix("sqlite:///"))

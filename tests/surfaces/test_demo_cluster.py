@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.faults
+
 VENUES = Path(__file__).resolve().parents[2] / "examples" / "venues"
 
 
@@ -50,8 +52,6 @@ NOBODY_TAKES_OVER = """
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
-
-pytestmark = pytest.mark.faults
 
 
 class Broken(MetaPathFinder):

@@ -30,7 +30,10 @@ _Error = TypeVar("_Error", bound=OnwardError)
 
 
 class Parting(NamedTuple):
-    """The last that a program has met: it held a run, or why it did not get or keep one."""
+    """The last that a program has met: it held a run, or why it did not get or keep one.
+
+    `run_id`: of a program that is "mistaken", what it was told.
+    """
 
     why: Why
     run_id: str = ""
@@ -71,7 +74,7 @@ def uncaught(error: BaseException) -> None:
     elif isinstance(error, JournalUnusable) and not isinstance(error, NoJournal):
         _write("unusable", "")
     elif isinstance(error, UsageError):
-        _write("mistaken", "")
+        _write("mistaken", str(error))
     elif not isinstance(error, OnwardError):  # whatever it has met before, it did not end of that
         _write("held", _held)
 

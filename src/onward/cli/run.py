@@ -105,6 +105,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._folder: Path | None = None  # where the script leaves why it ends
         self._parting: Parting | None = None
+        self._mistaken: str | None = None  # what the script was told of a call of it, if it ended of that
 
     def run(self) -> int:
         """The exit code.
@@ -145,6 +146,8 @@ class Supervisor:
             final = self._final(code)
             if final is not None:
                 return final
+            if self._is_mistaken_again(got_on=got_on):
+                return USAGE
             in_vain = 0 if got_on else in_vain + 1
             if in_vain > self._max_restarts:
                 tell(
@@ -187,17 +190,27 @@ class Supervisor:
             )
             return BUSY
         if left.why == "mistaken":
-            tell(
-                f"the script ended because a call of it cannot be carried out as it is written, which a new start "
-                f"would not change: it is not started again, and what is recorded is kept. Put it right, then continue "
-                f"with: {self._command}"
-            )
-            return USAGE
+            return None
         tell(
             f"the script cannot use its journal, which a new start would not change: it is not started again. Put it "
             f"right, then continue with: {self._command}"
         )
         return USAGE
+
+    def _is_mistaken_again(self, *, got_on: bool) -> bool:
+        """Whether two starts in a row ended because of the same call, with nothing new in between; says so.
+
+        Once may be an odd answer of somebody else's: what is to be recorded is part of a call too.
+        """
+        left, before = self._parting, self._mistaken
+        self._mistaken = left.run_id if left is not None and left.why == "mistaken" else None
+        if got_on or self._mistaken is None or self._mistaken != before:
+            return False
+        tell(
+            f"the script ended twice because the same call cannot be carried out, so it is not started again; what is "
+            f"recorded is kept. Put it right, then continue with: {self._command}"
+        )
+        return True
 
     def _stopped_meanwhile(self) -> int | None:
         """The exit code if somebody has stopped the run before the script is started again."""

@@ -53,15 +53,22 @@ class Doorbell:
         os.close(descriptor)
 
 
-def hung(file: Path) -> Doorbell | None:
-    """What rings once `file` has been written to; None if there is no such thing here."""
+def hung(*files: Path) -> Doorbell | None:
+    """What rings once one of `files` has been written to; None if there is no such thing here."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    bell: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-    if bell < 0:  # all that one user may have are in use: then one looks
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        bell: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+    ):  # a Python without ctypes, a library without inotify: then one looks
         return None
-    if libc.inotify_add_watch(bell, os.fsencode(file), _MODIFY) < 0:
+    if bell < 0:  # all that one user may have are in use
+        return None
+    if any(libc.inotify_add_watch(bell, os.fsencode(file), _MODIFY) < 0 for file in files):
         os.close(bell)
         return None
     return Doorbell(bell)

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,7 +139,9 @@ class SqliteStore(Upkeep):
 
     def _completed(self, plan: Plan, answers: list[Answered]) -> list[Answered]:
         """The answers to a plan that is durable, with what a claim has leased and not read; while others may write."""
-        try:
+        with suppress(*FAILURES):
+            return self._straight.completed(plan, answers)
+        try:  # a failure that has passed need not be told to all whose changes are durable
             return self._straight.completed(plan, answers)
         except FAILURES as problem:
             error = self._failed(problem)
@@ -362,6 +364,8 @@ class SqliteStore(Upkeep):
                 raise self._failed(problem) from problem
 
     def _tidy(self) -> None:
+        with self._writing:
+            self._turn.rest()
         pages, _ = self._keeper.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         if pages > limits.WAL_PAGES:
             # Most of it beside the writers; the rest, and the start over, in turn with them.
@@ -393,7 +397,11 @@ class SqliteStore(Upkeep):
     def doorbell(self) -> doorbell.Doorbell | None:
         with self._writing:
             if self._doorbell is None and self._closed is None:
-                self._doorbell = doorbell.hung(Path(f"{self._path}-wal"))
+                log = files.side(self._path, "-wal")
+                self._doorbell = doorbell.hung(log)
+                if self._doorbell is None:  # perhaps the turn has the last one, to which it matters less
+                    self._turn.rest(for_good=True)
+                    self._doorbell = doorbell.hung(log)
             return self._doorbell
 
     def linger(self, seconds: float) -> None:

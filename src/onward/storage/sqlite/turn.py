@@ -1,7 +1,8 @@
-"""The turn to write: one process at a time, first come, first served.
+"""The turn to write: one process at a time, and whoever waits next in line goes before who has just had it.
 
 SQLite's own lock is retried by chance: of eight busy writers one can wait a second while the others go round and round.
-Here a writer that has had its turn queues behind one that waits: it must pass the gate, which the waiter holds.
+Here a writer that has had its turn queues behind one that waits: it must pass the gate, which the waiter holds. Who
+waits before the gate is told when it opens, all of them at once: of these, chance decides.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onward.storage.bell import readable
 from onward.storage.sqlite import doorbell, files, locks
 
 # Sleeps between two tries: a transaction takes about as long as the first on a fast disk; the last keeps a waiter's
-# CPU use below one per cent, and what it adds to a wait small.
+# CPU use at two per cent, and what it adds to a wait small.
 _SLEEP_S: Final = 0.000_05
 _SLEEP_MAX_S: Final = 0.002
 # From this on a waiter listens too: the turn of a batch takes longer, and ends with a word to who waits.
@@ -38,8 +39,8 @@ class Turn:
         self._gate = files.open_private(files.side(path, "-gate"))
         self.lock = files.open_private(files.side(path, "-turn"))
         self.awaited = _first_byte(self._gate)
-        self._bell: doorbell.Doorbell | None = None  # rung by who gives the turn back
-        self._is_deaf = False  # there is no such thing here
+        self._bell: doorbell.Doorbell | None = None  # rung by who gives the turn back, or opens the gate
+        self._has_listened = self._is_deaf = False  # lately; there is no such thing here
 
     def take(self, within_s: float) -> None:
         """Wait for the turn; JournalBusy, naming the holder, if it does not come in time."""
@@ -64,7 +65,7 @@ class Turn:
     def _wait(self, within_s: float) -> None:
         end = time.monotonic() + within_s
         try:
-            _lock(self._gate, end, _sleep)
+            _lock(self._gate, end, self._listen)
             self._say(b"\1")
             try:
                 _lock(self.lock, end, self._listen)
@@ -81,18 +82,31 @@ class Turn:
         _write(self._gate, byte)
 
     def _listen(self, seconds: float) -> bool:
-        """Wait for so long, or until whoever has the turn says that it is free soon; whether that was said."""
+        """Wait for so long, or until somebody says that the turn, or the gate, is free soon; whether that was said."""
         if seconds < _LISTEN_S:
             time.sleep(seconds)
             return False
+        self._has_listened = True
         if self._bell is None and not self._is_deaf:
-            self._bell = doorbell.hung(files.side(self._path, "-turn"))
+            self._bell = doorbell.hung(files.side(self._path, "-turn"), files.side(self._path, "-gate"))
             self._is_deaf = self._bell is None
             return True  # or was, before we listened
         if self._bell is None:
             time.sleep(seconds)
             return False
         return bool(readable(seconds, self._bell.descriptors())) and self._bell.rang()
+
+    def rest(self, *, for_good: bool = False) -> None:
+        """Give up what tells that the turn is free, if it was of no use lately: of those one user has only so many.
+
+        `for_good`: in any case, and from now on it is only looked.
+        """
+        self._is_deaf = self._is_deaf or for_good
+        bell = self._bell
+        if bell is not None and (for_good or not self._has_listened):
+            self._bell = None
+            bell.close()
+        self._has_listened = False
 
     def _busy(self, within_s: float) -> str:
         return (
@@ -133,11 +147,6 @@ def _first_byte(descriptor: int) -> mmap.mmap:
 def _write(descriptor: int, byte: bytes) -> None:
     with suppress(OSError):
         os.pwrite(descriptor, byte, 0)
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
 
 
 def _lock(descriptor: int, end: float, wait: Callable[[float], bool]) -> None:
