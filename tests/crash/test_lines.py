@@ -140,8 +140,7 @@ def _left(server: Server, own: Chart, point: Point) -> tuple[object, ...]:
     folder = server.fresh()
     assert server.run(folder, own.scene.name, 1, *own.plans(point))["how"] == "killed"
     files = sorted(
-        # A name of 32 digits is that of an owner.
-        ("owner" if len(path.name) == 32 else path.name, _extent(path))
+        ("owner" if path.parent.name == "journal.db.owners" else path.name, _extent(path))
         for path in folder.rglob("*")
         if path.is_file()
     )
