@@ -138,7 +138,7 @@ def test_kills_between_two_writes_leave_the_same_disk(server: Server, name: str,
 def _left(server: Server, own: Chart, point: Point) -> tuple[object, ...]:
     """What a kill leaves, but for ids and times."""
     folder = server.fresh()
-    assert server.run(folder, own.scene.name, 1, *own.plans(point))["how"] == "killed"
+    assert server.run(folder, own.scene.name, 1, *own.plans(point))["how"] == "killed", point
     files = sorted(
         ("owner" if path.parent.name == "journal.db.owners" else path.name, _extent(path))
         for path in folder.rglob("*")
