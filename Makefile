@@ -14,9 +14,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RAY := $(VENV)/.ray
 # One more than there are cores: many tests wait for a lease, a timer or the disk.
 WORKERS ?= 3
-# Nothing but faults, and where some are; elsewhere are none, and collecting those tests takes long.
-FAULTS := tests/chaos tests/crash tests/power
-FAULTS_TOO := tests/docs tests/examples tests/golden tests/postgres tests/simulation tests/surfaces
+# Where `make test` has nothing to run, and where faults are beside other tests: collecting the rest takes long.
+FAULTS := tests/chaos tests/crash tests/docs tests/examples tests/golden tests/power
+FAULTS_TOO := tests/postgres tests/simulation tests/surfaces
 PYTEST = -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -50,6 +50,7 @@ demo-cluster: setup ## the same by three workers: one of them is killed, and the
 compiled: setup
 	@$(BIN)/python -m compileall -q src tests examples tools
 
+test: WORKERS = 4
 test: compiled ## everything but what the next two and `check` run: at most 5 minutes on 2 cores
 	$(BIN)/pytest -q -m "not full and not faults and not documents" $(FAULTS:%=--ignore %) $(PYTEST)
 

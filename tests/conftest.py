@@ -39,9 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each test belongs to one target of the Makefile: `test`, `test-faults` or `check`."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in _FAULTS:
+        if folder in _FAULTS or (folder == "docs" and item.get_closest_marker("slow")):
             item.add_marker(pytest.mark.faults)
-        elif folder == "docs" and not any(map(item.get_closest_marker, ("slow", "faults"))):
+        elif folder == "docs" and not item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.documents)
 
 

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import golden  # noqa: E402  (a tool, not a package)
 
+pytestmark = pytest.mark.faults
+
 LAYOUTS = sorted(golden.GOLDEN.glob("layout*.sql"))
 
 
@@ -155,7 +157,6 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.slow
-@pytest.mark.faults
 @pytest.mark.parametrize("begins", ["ours", "theirs"])
 def test_what_one_python_broke_off_another_one_continues(other: str, begins: str, tmp_path: Path) -> None:
     first, second = (sys.executable, other) if begins == "ours" else (other, sys.executable)

@@ -21,6 +21,8 @@ from simulation.mutants_staff import mutants
 from simulation.staffed import StaffedWorld
 from simulation.test_simulation import Opener, journals, say
 
+pytestmark = pytest.mark.faults
+
 __all__ = ["journals"]  # a fixture
 
 SEEDS = 200
@@ -106,7 +108,6 @@ def test_thousands_of_stories_of_workers_break_no_promise(
 
 
 @pytest.mark.important
-@pytest.mark.faults
 @on_both(mutants(), of_the_file=0)
 def test_a_bug_in_what_workers_do_is_found_within_200_seeds(
     journals: Opener, value: Mutant, capsys: pytest.CaptureFixture[str]

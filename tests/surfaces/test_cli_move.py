@@ -181,6 +181,7 @@ def test_a_run_that_waits_for_more_items_is_executed_before_it_is_moved(app: Pro
     assert states(os.environ["ONWARD_URL"]).popitem()[1] in ("waiting", "pending")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("arrives", [True, False], ids=["arrived", "only closed"])
 def test_a_move_that_was_killed_is_done_again(
     app: Programs, other: str, journal: Path, *, arrives: bool

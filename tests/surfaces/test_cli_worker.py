@@ -178,6 +178,7 @@ def test_starting_one_more_worker_disturbs_nobody(app: Programs, cli: Cli) -> No
     assert first.wait(100) == 0
 
 
+@pytest.mark.faults
 def test_a_run_that_kills_its_worker_is_given_up_and_others_go_on(app: Programs, cli: Cli) -> None:
     poison = started(app, "deadly", "a")
     others = [started(app, "quick", what) for what in "bc"]

@@ -438,6 +438,7 @@ def finished(store: Store, number: int, *, result: str | None = None, entries: i
     return Change(0, 0, tuple(entry(f"each/{item}") for item in range(entries)), after=run, create=True)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("runs", "entries"), [(30, 2_000), (9_000, 2)], ids=["long runs", "many runs"])
 def test_an_import_that_is_killed_leaves_whole_runs_and_is_continued(
     cli: Cli,

@@ -187,6 +187,7 @@ def test_work_goes_on_while_a_long_run_is_removed(cli: Cli, journal: Path, progr
     assert [one for one in ids(cli) if one == "long"] == []
 
 
+@pytest.mark.faults
 def test_a_removal_that_is_killed_leaves_a_sound_journal_and_is_repeated(
     cli: Cli, journal: Path, programs: Programs
 ) -> None:
