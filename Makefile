@@ -16,7 +16,7 @@ RAY := $(VENV)/.ray
 WORKERS ?= 3
 # Where `make test` has nothing to run, and where faults are beside other tests: collecting the rest takes long.
 FAULTS := tests/chaos tests/crash tests/docs tests/examples tests/golden tests/power
-FAULTS_TOO := tests/postgres tests/simulation tests/surfaces
+FAULTS_TOO := tests/api tests/postgres tests/simulation tests/storage tests/surfaces
 PYTEST = -n $(WORKERS) --dist worksteal --durations 10 $(ARGS)
 
 .DEFAULT_GOAL := help

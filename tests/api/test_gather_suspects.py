@@ -14,6 +14,8 @@ import pytest
 import onward
 from api.lives import entries, python, the_run, write_script
 
+pytestmark = pytest.mark.faults
+
 PROGRAM = """
 import asyncio, os, time
 import onward

@@ -23,6 +23,8 @@ from onward.api import connect
 from onward.core.errors import LeaseLost
 from onward.runtime import wardens
 
+pytestmark = pytest.mark.faults
+
 TESTS = Path(__file__).resolve().parents[1]
 
 

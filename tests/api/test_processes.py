@@ -13,6 +13,8 @@ import pytest
 
 from api.lives import environment, python, told, write_script
 
+pytestmark = pytest.mark.faults
+
 
 def run(script: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return python(script.name, cwd=script.parent, ONWARD_URL="", **variables)

@@ -8,6 +8,8 @@ import pytest
 
 from api.lives import python, write_script
 
+pytestmark = pytest.mark.faults
+
 LOOP = """
 for item in onward.each(items): work(item)
 """

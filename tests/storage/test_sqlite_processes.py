@@ -18,6 +18,8 @@ from onward.storage.sqlite.turn import Turn
 from storage import processes
 from storage.rows import entry, keys, opened, recorded
 
+pytestmark = pytest.mark.faults
+
 # -- taking turns -----------------------------------------------------------------------------------------
 
 _WRITE = """

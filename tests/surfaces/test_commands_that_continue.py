@@ -12,6 +12,8 @@ import pytest
 
 from surfaces.conftest import Cli, Programs
 
+pytestmark = pytest.mark.faults
+
 # A loop that stops in the middle, in the way that it is told to.
 STOPS = """
 for n in onward.each(range(6), name="stops"):

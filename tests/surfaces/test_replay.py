@@ -10,6 +10,8 @@ from onward.storage.open import open_store
 from surfaces.conftest import Programs
 from surfaces.replaying import replay
 
+pytestmark = pytest.mark.faults
+
 # What a step does shows in the file `world`: nothing may be added to it by a replay.
 JOB = """
 from dataclasses import dataclass

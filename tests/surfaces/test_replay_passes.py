@@ -7,6 +7,8 @@ import pytest
 from surfaces.conftest import LOOP, MAP, Programs
 from surfaces.replaying import replay
 
+pytestmark = pytest.mark.faults
+
 WORLD = """
 def world(what):
     with open("world.txt", "a") as file:
