@@ -37,7 +37,9 @@ def read(folder: Path) -> Logs:
     """The logs, as far as they go now."""
 
     def lines(name: str) -> list[Line]:
-        return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        # Read while workers write: the last line may not be whole yet.
+        whole, _, _ = (folder / name).read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     return Logs(lines(jobs.EFFECTS), lines(jobs.WORKERS))
 
