@@ -177,7 +177,7 @@ class Supervisor:
     def _final(self, code: int) -> int | None:
         """The exit code if the script has ended so that nobody may start it again, or in vain; says so."""
         left = self._parting
-        if left is None or left.why == "held":
+        if left is None or left.why in ("held", "mistaken"):
             return None
         if left.why in ("paused", "cancelled"):
             return self._halted(left)
@@ -189,8 +189,6 @@ class Supervisor:
                 f"finish it, continue with: {self._command}"
             )
             return BUSY
-        if left.why == "mistaken":
-            return None
         tell(
             f"the script cannot use its journal, which a new start would not change: it is not started again. Put it "
             f"right, then continue with: {self._command}"

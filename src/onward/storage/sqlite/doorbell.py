@@ -60,11 +60,8 @@ def hung(*files: Path) -> Doorbell | None:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         bell: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-    except (
-        ImportError,
-        OSError,
-        AttributeError,
-    ):  # a Python without ctypes, a library without inotify: then one looks
+    # A Python without ctypes, a library without inotify: then one looks.
+    except (ImportError, OSError, AttributeError):
         return None
     if bell < 0:  # all that one user may have are in use
         return None
