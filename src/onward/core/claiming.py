@@ -128,10 +128,7 @@ def claimed(run: Run, past: Past, *, owner: str, now: float, lease_s: float) -> 
         stalls=blame.stalls,
         updated_at=now,
     )
-    text, crc = _text_of(owner)
-    entries: tuple[Entry, ...] = (
-        Entry("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, after.fence, None, now),
-    )
+    entries: tuple[Entry, ...] = (claimed_mark(owner, after.fence, now),)
     if marks > 1:  # of a run that is claimed for the first time there is nothing else to say
         crashed = [_crashed(b, run, now) for b in blame.in_flight]
         entries = (*crashed, *(reopening(e, after.fence, now) for e in past.reopen), *entries)
@@ -146,7 +143,6 @@ def first_claimed(
     Plain is what has never been leased: nearly all that workers claim. A claim of 500 runs costs a tenth of what it
     would one by one.
     """
-    text, crc = _text_of(owner)
     until = now + lease_s
     runs = []
     for run, last_seq in taken:
@@ -157,9 +153,13 @@ def first_claimed(
             *run[:6], "running", 1, owner, until, None, None, 0, last_seq + 1, run[14], None, *run[16:21],
             now, *run[22:],
         )))  # fmt: skip
-    return Leasing(
-        taken, runs, made(("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, 1, None, now, -1))
-    )
+    return Leasing(taken, runs, claimed_mark(owner, 1, now))
+
+
+def claimed_mark(owner: str, fence: int, now: float) -> Entry:
+    """The entry of a run that was leased at `now`, under this fence."""
+    text, crc = _text_of(owner)
+    return made(("run/claimed", "mark", "mark", "claimed", None, text, crc, 1, fence, None, now, -1))
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,10 @@ from onward.core.model import CLOSED, Change, Refused, Request, Run, RunState
 
 
 class Guard(NamedTuple):
-    """What is stored of a run that decides whether a change may be written; `seq` is that of its last entry."""
+    """What is stored of a run that decides whether a change may be written.
+
+    `seq` is the number of its last entry; the last `untold` ones are told by its row alone, see `storage.untold`.
+    """
 
     fence: int
     request: Request | None
@@ -19,6 +22,7 @@ class Guard(NamedTuple):
     lease_until: float | None
     state: RunState
     seq: int
+    untold: int = 0
 
 
 def refusal(change: Change, guard: Guard | None) -> Refused | None:
@@ -69,9 +73,9 @@ def _request(change: Change, after: Run, guard: Guard) -> Request | None:
 _new: Final = tuple.__new__  # a NamedTuple's own constructor is written in Python
 
 
-def written(after: Run, seq: int) -> Guard:
+def written(after: Run, seq: int, untold: int = 0) -> Guard:
     """The guard of a run that has just been written as `after`."""
-    return _new(Guard, (after[7], after[11], after[8], after[9], after[6], seq))
+    return _new(Guard, (after[7], after[11], after[8], after[9], after[6], seq, untold))
 
 
 def exists(run: Run) -> Refused:

@@ -417,7 +417,7 @@ def _is_new(order: Order) -> bool:
 def guards_of(stored: Iterable[Row], last: Iterable[Row]) -> dict[int, Guard]:
     """The guards of runs by their numbers, from the rows of `guards` and `last_seqs`; not of those locked beside."""
     seqs: dict[int, int] = dict(last)
-    return {row[0]: Guard._make((*row[1:], seqs[row[0]])) for row in stored if row[0] in seqs}
+    return {row[0]: Guard(*row[1:], seqs[row[0]]) for row in stored if row[0] in seqs}
 
 
 def _guards(changes: Sequence[Change], numbers: object) -> Step:
