@@ -18,6 +18,7 @@ _SQL = load("onward.storage.sqlite")
 # to a bound.
 _READ_ALL = {
     "misnumbered",
+    "odd_untold",
     "done_twice",
     "payloads",
     "odd_leases",

@@ -17,7 +17,7 @@ from onward.core.errors import JournalUnusable
 from onward.storage.queries import load, text_of
 
 APPLICATION_ID: Final = 0x6F6E7764  # `onwd`
-VERSION: Final = 3
+VERSION: Final = 4
 _PACKAGE: Final = "onward.storage.sqlite"
 _SQL: Final = load(_PACKAGE)
 

@@ -33,7 +33,7 @@ class Untold(NamedTuple):
             yield returned_mark(self.fence, self.returned_at)._replace(seq=self.seq + 1)
 
 
-def page(stored: Sequence[Any], told: Untold, *, after: int, limit: int | None) -> list[Any]:
+def with_untold(stored: Sequence[Any], untold: Untold, *, after: int, limit: int | None) -> list[Any]:
     """Stored entries of a run that come after a number, and behind them those that are untold; None: no limit."""
-    entries = [*stored, *(entry for entry in told.entries() if entry.seq > after)]
+    entries = [*stored, *(entry for entry in untold.entries() if entry.seq > after)]
     return entries if limit is None else entries[:limit]

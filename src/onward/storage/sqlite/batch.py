@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import apsw
 
-from onward.core.model import Answered, Order, Refused
+from onward.core.model import Answered, Entry, Order, Refused
 from onward.storage import guards
 from onward.storage.guards import Guard
 from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Transaction
@@ -16,8 +16,15 @@ from onward.storage.sqlite.wide import Row
 class Batch:
     """What a transaction answers, and by what one can tell afterwards whether it was committed."""
 
-    def __init__(self, answers: list[Answered], found: dict[int, Guard], left: dict[int, Guard]) -> None:
-        self.answers, self.found, self.left = answers, found, left
+    def __init__(
+        self,
+        answers: list[Answered],
+        found: dict[int, Guard],
+        left: dict[int, Guard],
+        untold: dict[int, Entry],
+    ) -> None:
+        """`untold`: the marks of its claims that have no entry."""
+        self.answers, self.found, self.left, self.untold = answers, found, left, untold
 
     def seen(self, guard_of: Callable[[int], Row | None]) -> bool | None:
         """Whether the transaction shows in what `guard_of` reads; None if none of its runs tells."""
@@ -37,7 +44,7 @@ def one_by_one(
     connection: apsw.Connection, sql: Mapping[str, str], orders: Sequence[Order], now: Callable[[], float]
 ) -> Batch:
     """Apply the changes so that each stands or falls alone: the slow way, after the batch as a whole has failed."""
-    batch = Batch([], {}, {})
+    batch = Batch([], {}, {}, {})
     for order in orders:
         connection.execute(sql["savepoint"])
         alone = Transaction(connection, sql, now)
@@ -53,6 +60,7 @@ def one_by_one(
         else:
             batch.found.update({no: guard for no, guard in alone.found.items() if no not in batch.found})
             batch.left.update(alone.left)
+            batch.untold.update(alone.untold)
         connection.execute(sql["release"])
         batch.answers.append(answer)
     return batch

@@ -22,16 +22,29 @@ SELECT value FROM meta WHERE name = 'least'
 SELECT count(*) = 0 FROM sqlite_schema
 
 -- name: guard
--- The one read of every commit: whether it may be written, and the number of the run's last entry.
+-- The one read of every commit: whether it may be written, the number of the run's last entry, and how many of its
+-- entries are told by its row alone.
 SELECT fence, request, owner, lease_until, state,
-    coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1)
+    coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1) + untold, untold
 FROM run WHERE no = ?1
 
 -- name: guards
 -- The same for many runs at once (?1: their numbers as a JSON array), each with its number before it.
 SELECT no, fence, request, owner, lease_until, state,
-    coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+    coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1) + untold, untold
 FROM run WHERE no IN (SELECT value FROM json_each(?1))
+
+-- name: untold
+-- What the row tells, as in storage.untold.Untold.
+SELECT untold, claimed_seq, fence, coalesce(claimed_by, owner), coalesce(claimed_at, updated_at), updated_at
+FROM run WHERE no = ? AND untold > 0
+
+-- name: tell
+UPDATE run SET untold = 0, claimed_by = NULL, claimed_at = NULL WHERE no = ?
+
+-- name: tell_first
+-- Of runs that were claimed for the first time and have done nothing yet (?1: their numbers as a JSON array).
+UPDATE run SET untold = 0 WHERE no IN (SELECT value FROM json_each(?1)) AND untold = 1 AND state = 'running'
 
 -- name: add_entry
 INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
@@ -59,7 +72,7 @@ DELETE FROM begun WHERE run = ? AND key = ?
 
 -- name: add_run
 INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls,
-    leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
+    claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
     single, tags, parent, attempt)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
@@ -70,7 +83,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 UPDATE run SET state = ?1, fence = ?2, owner = ?3, lease_until = ?4,
     wake_at = CASE WHEN fence > 0 AND state IN ('waiting', 'paused') AND ?1 IN ('waiting', 'paused')
         THEN coalesce(min(wake_at, ?5), wake_at, ?5) ELSE ?5 END, request = ?, stalls = ?,
-    leased_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
+    claimed_seq = ?, result = ?, error = ?, command = ?, total = ?, done = ?, counted_seq = ?, args = ?,
     updated_at = ?, priority = ?, single = iif(single IS NULL, NULL, ?), tags = ?, attempt = ?
 WHERE no = ?
 
@@ -80,6 +93,13 @@ WITH ended (no, fence, result, single, at) AS (VALUES (?, ?, ?, ?, ?))
 UPDATE run SET state = 'done', owner = NULL, lease_until = NULL, wake_at = NULL, stalls = 0, result = ended.result,
     error = NULL, single = iif(run.single IS NULL, NULL, ended.single), updated_at = ended.at
 FROM ended WHERE run.no = ended.no AND run.fence = ended.fence AND run.request IS NULL AND run.state = 'running'
+
+-- name: end_untold
+-- The same of a run of which nothing is recorded since its first claim; its row goes on telling of that, and of the end.
+WITH ended (no, result, at) AS (VALUES (?, ?, ?))
+UPDATE run SET state = 'done', owner = NULL, lease_until = NULL, result = ended.result, updated_at = ended.at,
+    untold = 2, claimed_by = owner, claimed_at = updated_at
+FROM ended WHERE run.no = ended.no AND run.fence = 1 AND run.request IS NULL AND run.state = 'running' AND run.untold = 1
 
 -- name: set_progress
 UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
@@ -122,25 +142,25 @@ VACUUM
 BEGIN
 
 -- name: run
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE id = ?
 
 -- name: open_run
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE identity = ? AND direct = 1 AND state NOT IN ('done', 'cancelled')
 
 -- name: latest_run
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE identity = ? AND direct = 1 ORDER BY no DESC LIMIT 1
 
 -- name: runs
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE no < ?1 ORDER BY no DESC LIMIT ?2
@@ -148,7 +168,7 @@ FROM run WHERE no < ?1 ORDER BY no DESC LIMIT ?2
 -- name: runs_in_state
 -- One state at a time, so that the index gives the order and a million done runs cost nothing. But for the queued ones
 -- that are pending or running: they are found by the next two.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_listed
@@ -156,7 +176,7 @@ WHERE state = ?3 AND (direct = 1 OR state NOT IN ('pending', 'running')) AND no 
 
 -- name: runs_ready
 -- Of one queue, workflow and priority, so that the index gives the order here too.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_ready
@@ -164,14 +184,14 @@ WHERE direct = 0 AND state = 'pending' AND queue = ?3 AND name = ?4 AND priority
 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_busy
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND no < ?1 ORDER BY no DESC LIMIT ?2
 
 -- name: runs_named
 -- ?4: states as a JSON array, or null for all.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_name
@@ -179,11 +199,17 @@ WHERE name = ?3 AND no < ?1 AND (?4 IS NULL OR state IN (SELECT value FROM json_
 ORDER BY no DESC LIMIT ?2
 
 -- name: entries
-SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
-FROM entry WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3
+-- Behind them, without a key, what the run's row tells as `untold` gives it.
+SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq FROM (
+    SELECT key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
+    FROM entry WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3)
+UNION ALL
+SELECT NULL, untold, claimed_seq, fence, coalesce(claimed_by, owner), coalesce(claimed_at, updated_at), updated_at,
+    NULL, NULL, NULL, NULL, NULL
+FROM run WHERE no = ?1 AND untold > 0
 
 -- name: last_seq
-SELECT coalesce(max(seq), -1) FROM entry WHERE run = ?
+SELECT coalesce((SELECT seq FROM entry WHERE run = ?1 ORDER BY seq DESC LIMIT 1), -1) + untold FROM run WHERE no = ?1
 
 -- name: count_done
 -- How many outcomes lie under a prefix, counted up to a bound: tells which of the next two is cheaper.
@@ -266,6 +292,12 @@ PRAGMA foreign_key_check
 -- name: misnumbered
 SELECT run.id, count(*), min(seq), max(seq) FROM entry JOIN run ON run.no = entry.run
 GROUP BY entry.run HAVING min(seq) <> 0 OR max(seq) <> count(*) - 1
+
+-- name: odd_untold
+SELECT id, untold, state FROM run
+WHERE untold <> 0 AND NOT (claimed_seq = (SELECT count(*) FROM entry WHERE run = no)
+    AND (untold = 1 AND state = 'running' AND owner IS NOT NULL AND claimed_by IS NULL AND claimed_at IS NULL
+        OR untold = 2 AND state = 'done' AND claimed_by IS NOT NULL AND claimed_at IS NOT NULL))
 
 -- name: done_twice
 -- The `+` keeps the unique index out of it: that index is what is in doubt.
@@ -385,14 +417,14 @@ DELETE FROM start WHERE queue = ?1 AND at <= ?2
 
 -- name: ready_runs
 -- ?1: numbers as a JSON array. Each run, and the number of its last entry.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no, coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
 FROM run WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: new_runs
 -- As `ready_runs`, of those that have never been leased: only what tells them apart.
-SELECT id, kind, name, identity, args, leased_seq, command, total, done, counted_seq, created_at, updated_at, queue,
+SELECT id, kind, name, identity, args, claimed_seq, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, tags, parent, attempt, no,
     coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
 FROM run WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state = 'pending' AND direct = 0
@@ -408,28 +440,26 @@ SELECT json_group_array(no), count(*), coalesce(max(fence), 0) > 0 FROM (
 
 -- name: lease_new
 -- What `core.claiming.first_claimed` says of runs (?1: their numbers as a JSON array) that are as `new_runs` wants them.
-UPDATE run SET state = 'running', fence = 1, owner = ?2, lease_until = ?3, updated_at = ?4,
-    leased_seq = 1 + coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
+UPDATE run SET state = 'running', fence = 1, owner = ?2, lease_until = ?3, updated_at = ?4, untold = 1,
+    claimed_seq = 1 + coalesce((SELECT seq FROM entry WHERE run = no ORDER BY seq DESC LIMIT 1), -1)
 WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state = 'pending' AND direct = 0
     AND owner IS NULL AND lease_until IS NULL AND wake_at IS NULL AND request IS NULL AND stalls = 0
     AND result IS NULL AND error IS NULL AND single IS NULL AND args IS NOT NULL
 
--- name: add_first_mark
--- The mark of that claim. CROSS JOIN: each number finds its run.
-INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
-SELECT no, leased_seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM json_each(?1) CROSS JOIN run WHERE no = value
-
 -- name: leased_runs
--- Those that are still leased so, in the order of their numbers in the array: columns as in `new_runs`, and `leased_seq`.
-SELECT id, kind, name, identity, args, 0, command, total, done, counted_seq, created_at, updated_at, queue, priority,
-    lane, tags, parent, attempt, no, leased_seq
+-- Those that are still leased so, in the order of their numbers in the array; columns as of `run`. Not what was asked
+-- meanwhile: that comes to the holder on its own way.
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, NULL, stalls, claimed_seq,
+    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
+    parent, attempt, no
 FROM (SELECT value FROM json_each(?1)) CROSS JOIN run WHERE no = value AND fence = 1 AND owner = ?2
 
 -- name: lease
 -- What a claim changes in a run, for all those in which it is the same (?1: their numbers as a JSON array): mostly all of
 -- them, and a statement of its own for each takes twice as long.
 UPDATE run SET state = ?2, fence = ?3, owner = ?4, lease_until = ?5, wake_at = ?6, request = ?7, stalls = ?8,
-    leased_seq = ?9, error = ?10, single = ?11, updated_at = ?12 WHERE no IN (SELECT value FROM json_each(?1))
+    claimed_seq = ?9, error = ?10, single = ?11, updated_at = ?12, untold = ?13
+WHERE no IN (SELECT value FROM json_each(?1))
 
 -- name: set_args
 UPDATE run SET args = ?2 WHERE no = ?1
@@ -457,7 +487,7 @@ SELECT priority FROM run INDEXED BY run_ready
 WHERE direct = 0 AND state = 'pending' AND queue = ?1 AND name = ?2 AND priority < ?3 ORDER BY priority DESC LIMIT 1
 
 -- name: dead_runs
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_dead
@@ -470,7 +500,7 @@ SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'run'), 0)
 -- name: add_runs
 -- A run whose id, identity or `single` is taken is left out, and is missing in `added_runs` then.
 INSERT INTO run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls,
-    leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
+    claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane,
     single, tags, parent, attempt, no)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
@@ -478,7 +508,7 @@ ON CONFLICT DO NOTHING
 -- name: add_lot
 -- The same for runs that differ in little: what they share is bound once a statement, not once a run.
 INSERT INTO run (no, id, args, lane, single, identity, kind, name, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, tags, parent, attempt)
 SELECT column1, column2, column3, column4, column5, ?1 || column2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
     ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
@@ -488,11 +518,6 @@ ON CONFLICT DO NOTHING
 -- name: add_marks
 INSERT INTO entry (run, seq, value, checksum, key, kind, state, name, fingerprint, attempt, fence, begun_at, ended_at)
 SELECT column1, 0, column2, column3, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM (VALUES (?, ?, ?))
-
--- name: add_mark
--- The same entry for many runs (?1: their numbers as a JSON array).
-INSERT INTO entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at)
-SELECT value, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM json_each(?1)
 
 -- name: add_ends
 -- The marks of runs that have returned: they differ in run, number, fence and time.
@@ -536,13 +561,13 @@ UPDATE arrival SET item = NULL WHERE run = ?
 DELETE FROM arrival WHERE run = ?
 
 -- name: run_numbered
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE no = ?
 
 -- name: single_run
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE single = ?
@@ -552,7 +577,7 @@ FROM run WHERE single = ?
 SELECT owner, min(lease_until) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' GROUP BY owner
 
 -- name: runs_held
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run INDEXED BY run_owner WHERE owner = ? AND direct = 0 AND state = 'running' LIMIT ?
@@ -622,7 +647,7 @@ SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?1)) AND state NOT I
 
 -- name: runs_of_schedule
 -- Their ids lie between ?1 and ?2, in the order of the nominal times; others may have such ids too.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq,
+SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
 FROM run WHERE id >= ?1 AND id < ?2 AND substr(identity, 1, 9) = 'schedule:' ORDER BY id DESC LIMIT ?3

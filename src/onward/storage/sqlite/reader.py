@@ -24,6 +24,7 @@ from onward.storage.claims import added_up
 from onward.storage.sqlite.connection import connect, opening
 from onward.storage.sqlite.failures import FAILURES, Failure, journal_error
 from onward.storage.sqlite.owners import Owners
+from onward.storage.untold import Untold, with_untold
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
 _FEW: Final = 20_000
@@ -129,14 +130,20 @@ class Reader:
     # -- entries --------------------------------------------------------------------------------------
 
     def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
-        return _entries(self._rows("entries", run_no, after, limit))
+        return _entries(self._page(run_no, after, limit))
 
     def recorded(self, run_no: int) -> list[Row]:
-        return self._rows("entries", run_no, -1, -1)
+        return self._page(run_no, -1, -1)
+
+    def _page(self, run_no: int, after: int, limit: int) -> list[Row]:
+        rows = self._rows("entries", run_no, after, limit)
+        if rows and rows[-1][0] is None:
+            untold = Untold._make(rows.pop()[1:7])
+            return with_untold(rows, untold, after=after, limit=None if limit < 0 else limit)
+        return rows
 
     def last_seq(self, run_no: int) -> int:
-        last: int = self._rows("last_seq", run_no)[0][0]
-        return last
+        return next((last for (last,) in self._rows("last_seq", run_no)), -1)
 
     def done_items(self, run_no: int, depth_key: str, *, after: int, limit: int) -> list[tuple[int, str]]:
         span = (run_no, depth_key, depth_key + _LAST)
@@ -273,6 +280,8 @@ class Reader:
             yield from checks.of_entry(*(_text(value) for value in row))
         for run_id, state, owner, lease_until in connection.execute(self._sql["odd_leases"]):
             yield checks.odd_lease(run_id, state, owner, lease_until)
+        for run_id, untold, state in connection.execute(self._sql["odd_untold"]):
+            yield checks.odd_untold(run_id, untold, state)
 
 
 def _ready_kinds(ask: Ask) -> Iterator[tuple[str, str, int]]:

@@ -189,7 +189,7 @@ class SqliteStore(Upkeep):
             transaction.look_ahead(changes)
             answers = transaction.answers(changes)
             transaction.flush()
-            batch = Batch(answers, transaction.found, transaction.left)
+            batch = Batch(answers, transaction.found, transaction.left, transaction.untold)
         except (Clash, *UNWRITABLE):
             writer.execute(_SQL["rollback"])
             writer.execute(_SQL["begin"])
@@ -201,7 +201,7 @@ class SqliteStore(Upkeep):
         except apsw.Error as problem:
             if not self._happened(batch, problem):
                 raise
-        self._straight.learn(batch.left)
+        self._straight.learn(batch.left, batch.untold)
         return batch.answers
 
     def _resolved(self, written: Written, problem: apsw.Error) -> list[Answered]:

@@ -8,6 +8,7 @@ number that is wrong all the same is refused by the primary key. In any doubt th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import apsw
 
 from onward.core.decide import end_of, returned_mark
-from onward.core.model import Answered, Begun, Change, Claim, End, Order, applied
+from onward.core.model import Answered, Begun, Change, Claim, End, Entry, Order, applied
 from onward.core.transitions import freed
 from onward.storage.guards import Guard
 from onward.storage.sqlite.transaction import UNWRITABLE, Clash, Transaction, wake_waiters
@@ -28,6 +29,10 @@ _NO_ROW: Final = list(Change(0, 0)[5:])
 _UNKNOWN: Final = (-1, -1)  # no fence is negative
 # A claim that met what was leased before was taken back for nothing: so many after it read first.
 _READ_FIRST: Final = 64
+
+
+# Fence, number of the claim's mark, and that mark itself.
+Fresh = tuple[int, int, Entry]
 
 
 class Doubt(Exception):
@@ -62,21 +67,30 @@ class Straight:
             None  # until somebody has found out what became of the commit that raised it
         )
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
+        self._fresh: dict[
+            int, Fresh
+        ] = {}  # of whose claim no entry is stored; none of them is among the others
         self._reads_first = 0  # so many claims read what they lease before they lease it
 
-    def learn(self, left: Mapping[int, Guard]) -> None:
-        """Take in how a transaction that is durable left its runs."""
-        if len(self._last) > self._RUNS:
-            self._last.clear()
+    def learn(self, left: Mapping[int, Guard], untold: Mapping[int, Entry]) -> None:
+        """Take in how a transaction that is durable left its runs; `untold`: marks of its claims without an entry."""
+        for known in (self._last, self._fresh):
+            if len(known) > self._RUNS:
+                known.clear()
         for no, guard in left.items():
-            if guard.state == "running":  # nobody writes to the others in a hurry
-                self._last[no] = guard.fence, guard.seq
+            mark = untold.get(no)
+            if mark is not None:
+                self._fresh[no] = guard.fence, guard.seq, mark
+            elif not guard.untold:
+                self._fresh.pop(no, None)
+                if guard.state == "running":  # nobody writes to the others in a hurry
+                    self._last[no] = guard.fence, guard.seq
 
     def planned(self, changes: Sequence[Order]) -> Plan | None:
         """What these changes write; None if they cannot go straight. Touches no database."""
         claim = changes[-1] if changes and type(changes[-1]) is Claim else None
-        plan = Plan(self._last, claim)
-        if len(changes) == 1 and _is_alone(changes[0]):
+        plan = Plan(self._last, self._fresh, claim)
+        if len(changes) == 1 and _is_alone(changes[0]) and changes[0].run_no not in self._fresh:
             plan.alone = changes[0]
             return plan
         is_straight = all(map(plan.add, changes if claim is None else changes[:-1]))
@@ -124,11 +138,14 @@ class Straight:
             raise  # still open, and taken back by our caller
         except apsw.Error as problem:
             no, (fence, seq) = next(iter(plan.left.items()))
-            raise Doubt(Written(plan.answers, (no, fence, self._last[no][1], seq)), problem) from problem
+            before = (self._last.get(no) or self._fresh[no])[1]
+            raise Doubt(Written(plan.answers, (no, fence, before, seq)), problem) from problem
         self._last.update(plan.left)
-        for row in plan.ends:
+        for row in chain(plan.ends, plan.untold):
             self._last.pop(row[0], None)
-        self.learn(transaction.left)
+        for no in chain(plan.told, [row[0] for row in plan.untold]):
+            self._fresh.pop(no, None)
+        self.learn(transaction.left, transaction.untold)
         return plan.answers
 
     def completed(self, plan: Plan, answers: list[Answered]) -> list[Answered]:
@@ -136,22 +153,29 @@ class Straight:
         if plan.unread is not None:
             claimed: Any = answers[-1]
             answers[-1] = claimed = plan.unread.read(claimed, self._connection)
-            self._last.update((run[29], (run[7], seq)) for run, seq in claimed.runs)
+            mark = plan.unread.mark
+            if mark is not None:
+                self._fresh.update([(run[29], (1, seq, mark)) for run, seq in claimed.runs])
         return answers
 
     def _write(self, plan: Plan) -> Transaction | None:
         """Write the plan, and what it leaves room for; None if anything is not as it was left, or cannot be written."""
         try:
             before = self._total()
+            if plan.told:
+                self._execute(self._sql["tell_first"], (json.dumps(plan.told),))
             if plan.rows:
                 self._add_guarded(plan.rows)
+            if plan.untold:
+                insert(self._connection, self._sql, "end_untold", plan.untold)
             if plan.ends:
                 insert(self._connection, self._sql, "end_alone", plan.ends)
-            if self._total() - before != len(plan.rows) + len(plan.ends):
+            if self._total() - before != plan.size:
                 return None  # a lease is lost, or somebody asked something
             if plan.ends:
                 mark = returned_mark(0, 0.0)
                 insert(self._connection, self._sql, "add_ends", plan.marks, shared=(*mark[:8], mark[9]))
+            if plan.ended:
                 wake_waiters(self._connection, self._sql, plan.ended, self._now)
             if plan.units:
                 self._write_units(plan.units)
@@ -202,18 +226,30 @@ class Straight:
 class Plan:
     """What a batch of changes writes, if their runs are as they were left."""
 
-    def __init__(self, known: Mapping[int, tuple[int, int]], claim: Claim | None = None) -> None:
-        self._known = known
+    def __init__(
+        self,
+        known: Mapping[int, tuple[int, int]],
+        fresh: Mapping[int, Fresh],
+        claim: Claim | None = None,
+    ) -> None:
+        self._known, self._fresh = known, fresh
         self.alone: Order | None = None  # all there is: a change of a single entry
         self.claim = claim  # of what the rest leaves room for
         self.unread: Unread | None = None  # what it has leased, and nobody has read yet
         self.left: dict[int, tuple[int, int]] = {}
         self.rows: list[Row] = []
-        self.ends: list[Row] = []  # of runs that have returned
+        self.told: list[int] = []  # fresh runs, of which `rows` has the mark
+        self.untold: list[Row] = []  # fresh runs that have returned
+        self.ends: list[Row] = []  # other runs that have returned
         self.marks: list[Row] = []  # what tells their entries apart
-        self.ended: list[str] = []  # their ids
+        self.ended: list[str] = []  # the ids of those and of these
         self.units: dict[tuple[int, str], Begun | None] = {}  # that have begun, or have ended
         self.answers: list[Answered] = []
+
+    @property
+    def size(self) -> int:
+        """How many rows change while what was known is checked."""
+        return len(self.told) + len(self.rows) + len(self.untold) + len(self.ends)
 
     def add(self, change: Order) -> bool:
         """Whether the change can go straight."""
@@ -223,7 +259,7 @@ class Plan:
         if rest != _NO_ROW:
             end = end_of(change)
             return end is not None and self._add_end(end)
-        known, seq = self.left.get(no) or self._known.get(no, _UNKNOWN)
+        known, seq = self.left.get(no) or self._known.get(no) or self._told(no)
         # Only a statement that adds an entry checks the guard, so there must be one for each run.
         if known != fence or not (entries or no in self.left):
             return False
@@ -238,15 +274,31 @@ class Plan:
             self.units[no, one.key] = one
         return True
 
+    def _told(self, no: int) -> tuple[int, int]:
+        """As known of a fresh run, once its mark is among the rows."""
+        fresh = self._fresh.get(no)
+        if fresh is None:
+            return _UNKNOWN
+        fence, seq, mark = fresh
+        self.rows.append((no, seq, fence, *mark[:11]))
+        self.told.append(no)
+        return fence, seq
+
     def _add_end(self, end: End) -> bool:
         run, value, at = end
         no, fence, single = run[29], run[7], run[25]
-        known, seq = self._known.get(no, _UNKNOWN)
-        if known != fence or no in self.left:
+        if no in self.left:
+            return False
+        fresh = self._fresh.get(no)
+        known, seq = fresh[:2] if fresh is not None else self._known.get(no, _UNKNOWN)
+        if known != fence:
             return False
         seq += 1
-        self.ends.append((no, fence, value, None if single is None else freed(single, "end"), at))
-        self.marks.append((no, seq, fence, at))
+        if fresh is not None:
+            self.untold.append((no, value, at))
+        else:
+            self.ends.append((no, fence, value, None if single is None else freed(single, "end"), at))
+            self.marks.append((no, seq, fence, at))
         self.ended.append(run[0])
         self.left[no] = fence, seq
         self.answers.append(applied(no, seq))

@@ -22,6 +22,7 @@ from onward.core.model import (
     Begun,
     Change,
     Claim,
+    Entry,
     Leasing,
     Lot,
     Order,
@@ -33,6 +34,7 @@ from onward.storage.guards import Guard
 from onward.storage.sqlite.shelf import Shelf
 from onward.storage.sqlite.unread import Unread
 from onward.storage.sqlite.wide import Row, insert
+from onward.storage.untold import Untold
 
 _UNIQUE: Final = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 # What a value does that no journal can hold: half a surrogate pair, a number beyond 64 bits, text beyond 1 GB.
@@ -63,6 +65,7 @@ class Transaction:
         self.unread = unread
         self.found: dict[int, Guard] = {}  # as stored when first seen
         self.left: dict[int, Guard] = {}  # as it will be stored
+        self.untold: dict[int, Entry] = {}  # the marks of claims that only the rows of runs tell
         self._entries: list[Row] = []
         self._rows: list[Run] = []
         self._begun: dict[tuple[int, str], Begun | None] = {}
@@ -116,6 +119,8 @@ class Transaction:
             if refused is not None:
                 return refused
         assert guard is not None, "a change without a guard is refused as missing"
+        if guard.untold and (change.entries or change.after is not None or change.progress is not None):
+            guard = self._tell(no, guard)
         seq = guard.seq
         for entry in change.entries:
             seq += 1
@@ -151,6 +156,14 @@ class Transaction:
             for row in self._execute(self._sql["guard"], (no,)):
                 guard = self.found[no] = self.left[no] = Guard._make(row)
         return guard
+
+    def _tell(self, no: int, guard: Guard) -> Guard:
+        """Make entries of what the run's row tells: it is about to say something else, or something comes after it."""
+        untold = Untold._make(next(self._execute(self._sql["untold"], (no,))))
+        self._entries += [(no, entry.seq, *entry[:11]) for entry in untold.entries()]
+        self._execute(self._sql["tell"], (no,))
+        self.untold.pop(no, None)
+        return guard._replace(untold=0)
 
     def _refused_beside(self, change: Change) -> Refused | None:
         """Why one of the changes beside may not be written; then none of them is."""
@@ -255,20 +268,20 @@ class Transaction:
                 collected.append((no, seq, *entry[:11]))
             left[no] = guards.written(run, seq)
         for row, numbers in rows.items():
-            self._execute(self._sql["lease"], (json.dumps(numbers), *row))
+            self._execute(self._sql["lease"], (json.dumps(numbers), *row, 0))
 
     def lease_first(self, leases: Leasing) -> None:
-        """As `lease`, of runs that differ in nothing but the number of their mark: two statements for all of them."""
+        """As `lease`, of runs that differ in nothing but the number of their mark, which their rows tell."""
         numbers: dict[int, list[int]] = {}
-        left, like = self.left, leases.runs[0]
+        left, untold, like = self.left, self.untold, leases.runs[0]
         for run in leases.runs:
             no, seq = run[29], run[13]
             numbers.setdefault(seq, []).append(no)
-            left[no] = guards.written(run, seq)
+            left[no] = guards.written(run, seq, 1)
+            untold[no] = leases.mark
         for seq, some in numbers.items():
-            text = json.dumps(some)
-            self._execute(self._sql["lease"], (text, *like[6:13], seq, like[15], like[25], like[21]))
-            self._execute(self._sql["add_mark"], (text, seq, *leases.mark[:11]))
+            shared = (*like[6:13], seq, like[15], like[25], like[21])
+            self._execute(self._sql["lease"], (json.dumps(some), *shared, 1))
 
     def _row(self, no: int, change: Change, guard: Guard, seq: int) -> Guard:
         """Write what the change does to the run's row, which for most changes is nothing."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import apsw
 
-from onward.core.claiming import first_claimed
-from onward.core.model import Claim, Claimed, Run
+from onward.core.claiming import claimed_mark
+from onward.core.model import Claim, Claimed, Entry, Run
 from onward.core.model import run_of as made_run
+from onward.storage.sqlite.reader import run_of
 
 
 class NotNew(Exception):
@@ -27,7 +28,8 @@ class Unread:
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._connection, self._sql = connection, sql
         self._owner: str | None = None  # None if nothing was leased this way
-        self._numbers, self._at, self._lease_s = "[]", 0.0, 0.0
+        self._numbers = "[]"
+        self.mark: Entry | None = None  # of each of them, which its row tells
 
     def lease(self, queue: str, name: str, order: Claim, now: float) -> bool:
         """Lease the first runs of a workflow in a queue; False, and nothing written, if they are to be read first.
@@ -38,14 +40,11 @@ class Unread:
         numbers, count, begun = next(execute(self._sql["first_ready"], (queue, name, order.limit)))
         if begun:
             return False
-        leasing = first_claimed((), owner=order.owner, now=now, lease_s=order.lease_s)
-        assert leasing is not None, "of no runs each is plain"
         if count:
             execute(self._sql["lease_new"], (numbers, order.owner, now + order.lease_s, now))
             if self._connection.changes() != count:
                 raise NotNew
-            execute(self._sql["add_first_mark"], (numbers, *leasing.mark[:11]))
-        self._owner, self._numbers, self._at, self._lease_s = order.owner, numbers, now, order.lease_s
+        self._owner, self._numbers, self.mark = order.owner, numbers, claimed_mark(order.owner, 1, now)
         return True
 
     def read(self, claimed: Claimed, connection: apsw.Connection) -> Claimed:
@@ -53,14 +52,11 @@ class Unread:
         if self._owner is None:
             return claimed
         rows = connection.execute(self._sql["leased_runs"], (self._numbers, self._owner))
-        taken = [(new_run(row), row[19] - 1) for row in rows]
-        first = first_claimed(taken, owner=self._owner, now=self._at, lease_s=self._lease_s)
-        assert first is not None, "what was not plain was not leased here"
-        return Claimed(tuple([(run, run[13]) for run in first.runs]), claimed.next_at)
+        return Claimed(tuple([(run_of(row), row[13]) for row in rows]), claimed.next_at)  # its claimed_seq
 
 
 def new_run(row: tuple[Any, ...]) -> Run:
-    """A run that has never been leased, of a row of `new_runs`, or as one of `leased_runs` was before."""
+    """A run that has never been leased, of a row of `new_runs`."""
     return made_run((
         *row[:5], False, "pending", 0, None, None, None, None, 0, row[5], None, None, *row[6:15], None, *row[15:19],
     ))  # fmt: skip

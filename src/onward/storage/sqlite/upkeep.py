@@ -89,11 +89,15 @@ class Upkeep(Reader):
     def prune(self, run: Run, *, at_most: int) -> Answer:
         try:
             with self._transaction() as writer:
-                answer = Transaction(writer, self._sql, self.now).apply(Change(run.no, run.fence, before=run))
+                transaction = Transaction(writer, self._sql, self.now)
+                answer = transaction.apply(Change(run.no, run.fence, before=run))
                 if isinstance(answer, Refused):
                     raise Clash(answer)
-                left = max(-1, answer.seq - at_most)
                 # From the end: what is left stays numbered from 0, should this never be finished.
+                untold = transaction.left[run.no].untold
+                if untold:  # goes first, as a whole
+                    writer.execute(self._sql["tell"], (run.no,))
+                left = max(-1, answer.seq - max(at_most, untold))
                 writer.execute(self._sql["delete_latest"], (run.no, left))
                 if left < 0:
                     for statement in ("delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):

@@ -17,7 +17,16 @@ from onward.storage.queries import widened
 Row = tuple[Any, ...]
 # Rows that one statement inserts where there are so many; more bring nothing.
 WIDE: Final = 50
-_WIDENED: Final = ("add_runs", "add_entry", "end_alone", "add_lot", "add_marks", "add_ends", "add_guarded")
+_WIDENED: Final = (
+    "add_runs",
+    "add_entry",
+    "end_alone",
+    "end_untold",
+    "add_lot",
+    "add_marks",
+    "add_ends",
+    "add_guarded",
+)
 
 
 def with_wide(sql: Mapping[str, str]) -> Mapping[str, str]:
