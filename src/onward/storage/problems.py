@@ -30,8 +30,8 @@ def odd_lease(run_id: str, state: str, owner: str | None, lease_until: float | N
 
 def odd_untold(run_id: str, untold: int, state: str) -> str:
     return (
-        f"run {run_id} is {state}, and its row tells of {untold} entries that are not stored: its other columns, or the "
-        f"entries that are stored, do not fit"
+        f"run {run_id} is {state} and tells of {untold} entries by its row alone: other columns of that row, or the "
+        f"entries that are stored, do not go with it"
     )
 
 

@@ -17,9 +17,9 @@ from onward.core.model import Entry
 
 
 class Untold(NamedTuple):
-    """What a row says of a run's first claim, and of its end where `count` is 2."""
+    """What a row says of a run's first claim, and of its end where `marks` is 2."""
 
-    count: int
+    marks: int
     seq: int  # of the claim's mark
     fence: int
     owner: str
@@ -29,7 +29,7 @@ class Untold(NamedTuple):
     def entries(self) -> Iterator[Entry]:
         """The marks, with their numbers."""
         yield claimed_mark(self.owner, self.fence, self.claimed_at)._replace(seq=self.seq)
-        if self.count > 1:
+        if self.marks > 1:
             yield returned_mark(self.fence, self.returned_at)._replace(seq=self.seq + 1)
 
 

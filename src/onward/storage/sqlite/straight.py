@@ -90,9 +90,11 @@ class Straight:
         """What these changes write; None if they cannot go straight. Touches no database."""
         claim = changes[-1] if changes and type(changes[-1]) is Claim else None
         plan = Plan(self._last, self._fresh, claim)
-        if len(changes) == 1 and _is_alone(changes[0]) and changes[0].run_no not in self._fresh:
-            plan.alone = changes[0]
-            return plan
+        if len(changes) == 1:
+            (only,) = changes
+            if type(only) is Change and _is_alone(only) and only.run_no not in self._fresh:
+                plan.alone = only
+                return plan
         is_straight = all(map(plan.add, changes if claim is None else changes[:-1]))
         return plan if is_straight and plan.left else None
 
@@ -305,8 +307,8 @@ class Plan:
         return True
 
 
-def _is_alone(order: Order) -> bool:
-    return type(order) is Change and len(order.entries) == 1 and [*order[3:]] == _NO_UNITS
+def _is_alone(change: Change) -> bool:
+    return len(change.entries) == 1 and [*change[3:]] == _NO_UNITS
 
 
 class Written:

@@ -120,7 +120,7 @@ class Transaction:
                 return refused
         assert guard is not None, "a change without a guard is refused as missing"
         if guard.untold and (change.entries or change.after is not None or change.progress is not None):
-            guard = self._tell(no, guard)
+            guard = self.tell(no)
         seq = guard.seq
         for entry in change.entries:
             seq += 1
@@ -157,13 +157,14 @@ class Transaction:
                 guard = self.found[no] = self.left[no] = Guard._make(row)
         return guard
 
-    def _tell(self, no: int, guard: Guard) -> Guard:
+    def tell(self, no: int) -> Guard:
         """Make entries of what the run's row tells: it is about to say something else, or something comes after it."""
         untold = Untold._make(next(self._execute(self._sql["untold"], (no,))))
         self._entries += [(no, entry.seq, *entry[:11]) for entry in untold.entries()]
         self._execute(self._sql["tell"], (no,))
         self.untold.pop(no, None)
-        return guard._replace(untold=0)
+        self.left[no] = guard = self.left[no]._replace(untold=0)
+        return guard
 
     def _refused_beside(self, change: Change) -> Refused | None:
         """Why one of the changes beside may not be written; then none of them is."""

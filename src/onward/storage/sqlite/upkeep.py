@@ -94,10 +94,13 @@ class Upkeep(Reader):
                 if isinstance(answer, Refused):
                     raise Clash(answer)
                 # From the end: what is left stays numbered from 0, should this never be finished.
+                left = max(-1, answer.seq - at_most)
                 untold = transaction.left[run.no].untold
-                if untold:  # goes first, as a whole
+                if untold > at_most:
+                    transaction.tell(run.no)
+                    transaction.flush()
+                elif untold:
                     writer.execute(self._sql["tell"], (run.no,))
-                left = max(-1, answer.seq - max(at_most, untold))
                 writer.execute(self._sql["delete_latest"], (run.no, left))
                 if left < 0:
                     for statement in ("delete_begun", "drop_waiters", "delete_arrivals", "delete_run"):
