@@ -165,9 +165,9 @@ class Doubtful:
 
 
 def doubt(store: SqliteStore, *, commits: bool, kind: type[Doubtful] = Doubtful) -> None:
-    known = store._straight._last
+    known, fresh = store._straight._last, store._straight._fresh
     store._write_through(kind(store._writer, commits=commits))  # type: ignore[arg-type]
-    store._straight._last = known
+    store._straight._last, store._straight._fresh = known, fresh
 
 
 def test_a_commit_whose_answer_was_lost_is_acknowledged_if_it_is_on_the_disk(sqlite: SqliteStore) -> None:

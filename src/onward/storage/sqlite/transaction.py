@@ -119,7 +119,7 @@ class Transaction:
             if refused is not None:
                 return refused
         assert guard is not None, "a change without a guard is refused as missing"
-        if guard.untold and (change.entries or change.after is not None or change.progress is not None):
+        if guard.untold and (change.entries or change.after is not None):
             guard = self.tell(no)
         seq = guard.seq
         for entry in change.entries:
