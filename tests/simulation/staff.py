@@ -109,7 +109,7 @@ class SimulatedHands(Hands):
         yield self._of.world.latency()
         code: Any = work.call()
         yield from code
-        following = self._next()
+        following = self._next(plain=True)
         if following is not None:
             self._start(following)
 
