@@ -103,6 +103,7 @@ def _journal(
                 f"SELECT run.id, {columns} FROM entry JOIN run ON run.no = entry.run ORDER BY run.no, seq"
             )
         ]
+        rows = [row for run in runs.values() for row in (*_of(run, rows), *_untold(run))]
         begun = [
             tuple(row) for row in db.execute("SELECT run.id, key FROM begun JOIN run ON run.no = begun.run")
         ]
@@ -110,6 +111,21 @@ def _journal(
     finally:
         db.close()
         shutil.rmtree(copy)
+
+
+def _of(run: dict[str, Any], rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.run == run["id"]]
+
+
+def _untold(run: dict[str, Any]) -> Iterator[Row]:
+    """The marks that a run's row tells: who claimed it first and, where there are two, that it has returned."""
+    count, at, fence = run.get("untold", 0), run.get("claimed_seq"), run["fence"]
+    if count > 0:
+        owner = json.dumps(run["claimed_by"] if count == 2 else run["owner"])
+        crc = zlib.crc32(owner.encode())
+        yield Row(run["id"], at, "run/claimed", "mark", "mark", "claimed", owner, crc, 1, fence)
+    if count > 1:
+        yield Row(run["id"], at + 1, "run/returned", "mark", "mark", "returned", None, None, 1, fence)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

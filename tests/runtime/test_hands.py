@@ -6,11 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from onward.core.model import Run
 from onward.runtime.hands import Hands, Work
+from onward.runtime.registry import Job
 
 COUNT = 6
 WITHIN_S = 20
@@ -33,13 +36,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def hands(clock: Clock) -> Iterator[Hands]:
-    hands = Hands(COUNT, clock=clock)
+    hands = Hands(COUNT, lambda work: work.run.args(), clock=clock)  # type: ignore[misc]
     yield hands
     hands.close()
 
 
-def work(call: Callable[[], None]) -> Work:
-    return Work(Run("r", "workflow", "job", "r"), call, is_async=False)
+def work(call: Callable[[], Any], *, is_async: bool = False) -> Work:
+    run, job = SimpleNamespace(args=call), SimpleNamespace(is_async=is_async)
+    return Work(cast("Run", run), cast("Job", job), 0, 0.0)
 
 
 def execute(hands: Hands, *calls: Callable[[], None]) -> None:
@@ -139,7 +143,7 @@ def test_async_works_beside_short_ones_begin_at_once(hands: Hands) -> None:
             met.set()
         await met.wait()
 
-    hands.begin(*[Work(Run("r", "workflow", "job", "r"), waits, is_async=True)] * COUNT)
+    hands.begin(*[work(waits, is_async=True)] * COUNT)
     assert _comes(met.is_set)
     assert _comes(lambda: hands._busy == 0)
     short(hands)

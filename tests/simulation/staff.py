@@ -96,8 +96,8 @@ class StaffProcess(Process):
 class SimulatedHands(Hands):
     """Hands whose threads are jobs of the world."""
 
-    def __init__(self, process: StaffProcess) -> None:
-        super().__init__(CONCURRENCY)
+    def __init__(self, process: StaffProcess, call: Any) -> None:
+        super().__init__(CONCURRENCY, call)
         self._of = process
 
     def _start(self, work: Work) -> None:
@@ -107,7 +107,7 @@ class SimulatedHands(Hands):
 
     def _executing(self, work: Work) -> Code:
         yield self._of.world.latency()
-        code: Any = work.call()
+        code: Any = self._call(work)
         yield from code
         following = self._next(plain=True)
         if following is not None:
@@ -120,7 +120,7 @@ class SimulatedWorker(Worker):
     def __init__(self, process: StaffProcess) -> None:
         super().__init__(process.engine, concurrency=CONCURRENCY)
         self.process = process
-        self._hands = SimulatedHands(process)
+        self._hands = SimulatedHands(process, self._call)
 
     _sleep = staticmethod(lambda seconds: None)
     _execute = staticmethod(lambda worker, *of: worker.executing(*of))

@@ -270,6 +270,11 @@ def change_of(fields: tuple[Any, ...]) -> Change:
     return _new(Change, fields)
 
 
+def end_of_run(run: Run, value: str | None, at: float) -> End:
+    """The end of a run that has returned."""
+    return _new(End, (run, value, at))
+
+
 def applied(run_no: int, seq: int) -> Applied:
     """A change that is durable, of a run of which nobody asked anything."""
     return _new(Applied, (run_no, seq, None))

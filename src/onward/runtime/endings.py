@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from onward.core import limits
 from onward.core.errors import JournalError, LeaseLost, Suspended, Unwind
@@ -33,6 +33,9 @@ class Ending(NamedTuple):
     run: Run
     session: Served | None
     seconds: float
+
+
+_new: Final = tuple.__new__  # for each short job: a NamedTuple's own constructor is written in Python
 
 
 class Worker(Protocol):
@@ -70,7 +73,7 @@ class Endings:
         So nobody waits for the disk between short runs; what has ended is on it after limits.ENDED_S at the latest. The
         last one in hand is committed at once, together with the next claim. Without a session it never needed one.
         """
-        ending = Ending(run, session, seconds)
+        ending = _new(Ending, (run, session, seconds))
         if self._worker.may_wait():
             self._join(ending, change)
             return

@@ -141,7 +141,7 @@ class Engine(Leases):
         try:
             answers, claimed = self.committer.commit_and_claim(ended, claim)
             with self._lock:
-                self._ahead.update((run.no, run) for run, _ in claimed.runs)
+                self._ahead.update([(run[29], run) for run, _ in claimed.runs])
                 if claimed.runs:
                     self._wake_keeper()
             return claimed, safe_until, answers

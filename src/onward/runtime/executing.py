@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from onward.core import codec
 from onward.core.decide import Raised, decide
 from onward.core.errors import NotRecordable
-from onward.core.model import Change, End, Run
+from onward.core.model import Change, End, Run, end_of_run
 from onward.runtime import registry
 from onward.runtime.current import reset_here, set_here
 from onward.runtime.drive import drive, drive_async, whole
@@ -96,7 +96,7 @@ def _called(
     except NotRecordable:
         return Outcome(value, None, 0.0, ended_at)
     if engine.lights.put_out(light):
-        return End(light.run, text, ended_at)
+        return end_of_run(light.run, text, ended_at)
     return Outcome(value, None, 0.0, ended_at)
 
 

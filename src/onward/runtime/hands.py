@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from onward.core.lazily import Lazily
 from onward.core.model import Run
 from onward.runtime import observe
+from onward.runtime.registry import Job
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,11 +38,20 @@ _LOOK_AT_LEAST_S: Final = 40e-3
 
 
 class Work(NamedTuple):
-    """A run to be executed: `call` raises nothing."""
+    """A run to be executed, and what its execution is given."""
 
     run: Run
-    call: Callable[[], Coroutine[Any, Any, None] | None]
-    is_async: bool
+    job: Job
+    last_seq: int
+    safe_until: float
+
+    @staticmethod
+    def made(run: Run, job: Job, last_seq: int, safe_until: float) -> Work:
+        """As the constructor, which is written in Python and takes twice as long: one is made for every job."""
+        return _new(Work, (run, job, last_seq, safe_until))
+
+
+_new: Final = tuple.__new__
 
 
 class _Hand:
@@ -59,8 +69,15 @@ class Hands:
     Threads and loop end with the process. In a process forked by what is executed here they execute nothing.
     """
 
-    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._count, self._clock, self._process = count, clock, os.getpid()
+    def __init__(
+        self,
+        count: int,
+        call: Callable[[Work], Coroutine[Any, Any, None] | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`call` executes a work, or gives the coroutine that does; it raises nothing."""
+        self._count, self._call, self._clock, self._process = count, call, clock, os.getpid()
         self._lock = threading.Lock()
         self._waiting: deque[Work] = deque()
         self._busy = 0
@@ -81,7 +98,7 @@ class Hands:
         """Execute them at once, or when there are hands for them."""
         with self._lock:
             free = max(0, self._count - self._busy)
-            if self._mean_s < _SHORT_S and not any(work.is_async for work in works):
+            if self._mean_s < _SHORT_S and not any(work.job.is_async for work in works):
                 free = min(free, 0 if self._plain > len(self._stuck) else 1)
             begun = works[:free]
             self._waiting.extend(works[free:])
@@ -92,7 +109,7 @@ class Hands:
 
     def _count_in(self, works: Sequence[Work]) -> None:
         self._busy += len(works)
-        self._plain += sum(not work.is_async for work in works)
+        self._plain += sum(not work.job.is_async for work in works)
 
     @property
     def waiting(self) -> int:
@@ -130,7 +147,7 @@ class Hands:
                 return None
 
     def _start(self, work: Work) -> None:
-        if work.is_async:
+        if work.job.is_async:
             loop = self._loop or self._started_loop()
             loop.call_soon_threadsafe(self._spawn, work)
             return
@@ -151,14 +168,14 @@ class Hands:
     # -- threads --------------------------------------------------------------------------------------------
 
     def _serve(self, first: Work) -> None:
-        hand, work, clock = _Hand(), first, self._clock
+        hand, work, clock, call = _Hand(), first, self._clock, self._call
         while True:
             self._at_work.add(hand)
             following: Work | None = work
-            while following is not None and not following.is_async:
+            while following is not None and not following.job.is_async:
                 hand.begun += 1
                 began = clock()
-                following.call()
+                call(following)
                 if os.getpid() != self._process:
                     return  # a child that user code forked has come out of it: the rest is not its own
                 self._stuck.discard(hand)
@@ -245,7 +262,7 @@ class Hands:
 
     def _spawn(self, work: Work) -> None:
         """In the loop: begin a work as a task of its own."""
-        call = work.call()
+        call = self._call(work)
         assert call is not None, "an async work gives a coroutine"
         task = asyncio.ensure_future(call)
         self._tasks.add(task)  # the loop itself would let it be collected

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Literal
 
 from onward.core import limits
@@ -32,6 +31,7 @@ __all__ = ["Ended", "Worker"]
 
 # How fast the average length of a run follows the latest ones.
 _FOLLOWS: Final = 0.1
+_SOME: Final = 10  # so many tell as much as the average of those before them
 
 
 class Worker:
@@ -55,7 +55,7 @@ class Worker:
         self._queues, self._concurrency = tuple(queues), concurrency
         plans = (plan for plan in registry.plans() if plan.spec.workflow in self._names)
         self._scheduler = Scheduler(engine, plans, self._names)
-        self._hands = Hands(concurrency)
+        self._hands = Hands(concurrency, self._call)
         self._bell = threading.Condition()
         self._claiming = threading.Lock()
         self._held: dict[int, Run] = {}  # leased and not ended yet
@@ -260,24 +260,34 @@ class Worker:
 
     # -- executing ----------------------------------------------------------------------------------------------
 
+    def _call(self, work: Work) -> Any:
+        """Execute a run, or give the coroutine that does."""
+        execute = executing.execute_async if work.job.is_async else self._execute
+        return execute(self, *work)
+
     def _begin_all(self, claimed: Claimed, safe_until: float, wanted: int) -> None:
         self._next_at, self._is_short = claimed.next_at, len(claimed.runs) < wanted
-        self._held.update((run.no, run) for run, _ in claimed.runs)
+        self._held.update([(run[29], run) for run, _ in claimed.runs])
         self._begin(claimed.runs, safe_until)
 
     def _begin(self, runs: Sequence[tuple[Run, int]], safe_until: float) -> None:
-        works = []
+        works: list[Work] = []
+        jobs: dict[str, Job] = {}  # mostly one, for all of them
         for run, last_seq in runs:
-            job = registry.get(run.name)
-            assert job is not None, "only what is known is claimed"
-            execute = executing.execute_async if job.is_async else self._execute
-            work = Work(run, partial(execute, self, run, job, last_seq, safe_until), job.is_async)
-            if run.stalls >= limits.SUSPECT_DEATHS:
+            job = jobs.get(run[2]) or jobs.setdefault(run[2], self._job(run))
+            work = Work.made(run, job, last_seq, safe_until)
+            if run[12] >= limits.SUSPECT_DEATHS:
                 self._suspects.append(work)
                 self._next_suspect()
             else:
                 works.append(work)
         self._hands.begin(*works)
+
+    @staticmethod
+    def _job(run: Run) -> Job:
+        job = registry.get(run.name)
+        assert job is not None, "only what is known is claimed"
+        return job
 
     def _next_suspect(self, ended: Run | None = None) -> None:
         """Let the next one begin whose workers have died, if none is executed, or none after the run `ended`."""
@@ -329,14 +339,15 @@ class Worker:
             if self._suspect is run:
                 self._next_suspect(run)
         with self._bell:
-            held = self._held
+            held, executed, mean_s = self._held, self.executed, self._mean_s
             for run, _, seconds in endings:
                 # The first ones tell as much of how long they take as those before them together.
-                self.executed += 1
-                self._mean_s += (seconds - self._mean_s) * max(_FOLLOWS, 1 / self.executed)
+                executed += 1
+                mean_s += (seconds - mean_s) * (_FOLLOWS if executed > _SOME else 1 / executed)
                 no = run[29]
                 if held.get(no) is run:  # as `_forget`
                     del held[no]
+            self.executed, self._mean_s = executed, mean_s
             if not held or (not self._hands.waiting and self._room() > 0):
                 self._ring.ring()
                 self._bell.notify()

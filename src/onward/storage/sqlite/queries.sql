@@ -447,11 +447,10 @@ WHERE no IN (SELECT value FROM json_each(?1)) AND fence = 0 AND state = 'pending
     AND result IS NULL AND error IS NULL AND single IS NULL AND args IS NOT NULL
 
 -- name: leased_runs
--- Those that are still leased so, in the order of their numbers in the array; columns as of `run`. Not what was asked
--- meanwhile: that comes to the holder on its own way.
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, NULL, stalls, claimed_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
-    parent, attempt, no
+-- Those that are still leased so, in the order of their numbers in the array; only what tells them apart. Not what was
+-- asked meanwhile: that comes to the holder on its own way.
+SELECT id, kind, identity, args, claimed_seq, command, total, done, counted_seq, created_at, priority, lane, tags, parent,
+    attempt, no
 FROM (SELECT value FROM json_each(?1)) CROSS JOIN run WHERE no = value AND fence = 1 AND owner = ?2
 
 -- name: lease

@@ -157,7 +157,9 @@ class Straight:
             answers[-1] = claimed = plan.unread.read(claimed, self._connection)
             mark = plan.unread.mark
             if mark is not None:
-                self._fresh.update([(run[29], (1, seq, mark)) for run, seq in claimed.runs])
+                known: dict[int, Fresh] = {}  # mostly one, for all of them
+                for run, seq in claimed.runs:
+                    self._fresh[run[29]] = known.get(seq) or known.setdefault(seq, (1, seq, mark))
         return answers
 
     def _write(self, plan: Plan) -> Transaction | None:

@@ -15,7 +15,6 @@ import apsw
 from onward.core.claiming import claimed_mark
 from onward.core.model import Claim, Claimed, Entry, Run
 from onward.core.model import run_of as made_run
-from onward.storage.sqlite.reader import run_of
 
 
 class NotNew(Exception):
@@ -27,8 +26,9 @@ class Unread:
 
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._connection, self._sql = connection, sql
-        self._owner: str | None = None  # None if nothing was leased this way
-        self._numbers = "[]"
+        self._numbers: str | None = None  # None if nothing was leased this way
+        self._queue = self._name = self._owner = ""
+        self._at = self._until = 0.0
         self.mark: Entry | None = None  # of each of them, which its row tells
 
     def lease(self, queue: str, name: str, order: Claim, now: float) -> bool:
@@ -40,19 +40,35 @@ class Unread:
         numbers, count, begun = next(execute(self._sql["first_ready"], (queue, name, order.limit)))
         if begun:
             return False
+        owner, until = order.owner, now + order.lease_s
         if count:
-            execute(self._sql["lease_new"], (numbers, order.owner, now + order.lease_s, now))
+            execute(self._sql["lease_new"], (numbers, owner, until, now))
             if self._connection.changes() != count:
                 raise NotNew
-        self._owner, self._numbers, self.mark = order.owner, numbers, claimed_mark(order.owner, 1, now)
+        self._numbers, self._queue, self._name, self._owner = numbers, queue, name, owner
+        self._at, self._until = now, until
+        self.mark = claimed_mark(owner, 1, now)
         return True
 
     def read(self, claimed: Claimed, connection: apsw.Connection) -> Claimed:
         """The claim's answer, complete, once its transaction is durable."""
-        if self._owner is None:
+        if self._numbers is None:
             return claimed
-        rows = connection.execute(self._sql["leased_runs"], (self._numbers, self._owner))
-        return Claimed(tuple([(run_of(row), row[13]) for row in rows]), claimed.next_at)  # its claimed_seq
+        queue, name, owner, at, until = self._queue, self._name, self._owner, self._at, self._until
+        rows = connection.execute(self._sql["leased_runs"], (self._numbers, owner))
+        # What all of them share is not read for each, which takes a third longer.
+        runs = [
+            (
+                made_run((
+                    one, kind, name, identity, args, False, "running", 1, owner, until, None, None, 0, seq, None, None,
+                    command, total, done, counted, created, at, queue, priority, lane, None, tags, parent, attempt, no,
+                )),
+                seq,
+            )
+            for one, kind, identity, args, seq, command, total, done, counted, created, priority, lane, tags, parent,
+            attempt, no in rows
+        ]  # fmt: skip
+        return Claimed(tuple(runs), claimed.next_at)
 
 
 def new_run(row: tuple[Any, ...]) -> Run:
