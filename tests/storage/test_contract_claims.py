@@ -12,6 +12,7 @@ from onward.core.flow import Quota, text_of
 from onward.core.model import Applied, Change, Claim, Claimed, Refused, Run
 from onward.storage import Store, claims
 from storage.conftest import Clock
+from storage.rows import opened
 
 
 def queued(run_id: str, **fields: Any) -> Run:
@@ -195,6 +196,30 @@ def test_several_claims_in_one_commit_share_a_limit(store: Store) -> None:
     add(store, *(queued(f"r{n}") for n in range(9)))
     answers = store.commit([an_order(2, owner=str(n)) for n in range(4)])
     assert [ids(one) for one in answers if isinstance(one, Claimed)] == [["r0", "r1"], ["r2"], [], []]
+
+
+def test_a_limit_counts_what_all_workers_hold(store: Store) -> None:
+    declare(store, concurrency=5, per_key=3)
+    add(store, *(queued(f"r{at}", lane="ab"[at % 2]) for at in range(12)))
+    held_by = {owner: held(claim(store, 2, owner=owner)) for owner in ("zoe", "me", "adam", "bob")}
+    assert {owner: len(runs) for owner, runs in held_by.items()} == {"zoe": 2, "me": 2, "adam": 1, "bob": 0}
+    assert sorted(run.lane or "" for runs in held_by.values() for run in runs) == ["a", "a", "a", "b", "b"]
+    end(store, *held_by["me"])
+    assert [run.lane for run in held(claim(store, 9, owner="bob"))] == ["b", "a"]
+    assert held(claim(store, 9, owner="zoe")) == []
+
+
+def test_an_owner_renews_and_is_asked_of_all_that_it_holds(store: Store) -> None:
+    """What it called itself, and what it claimed."""
+    direct = opened(store, owner="me")
+    add(store, queued("q"), queued("other"))
+    ((own, _),) = claim(store, 1).runs
+    claim(store, 1, owner="other")
+    store.request(own.no, "pause")
+    assert sorted(store.renew("me", 5_000.0)) == sorted([(direct.no, None), (own.no, "pause")])
+    assert store.requests("me") == [(own.no, "pause")]
+    found = [store.run(one) for one in ("r", "q", "other")]
+    assert [run and run.lease_until == 5_000.0 for run in found] == [True, True, False]
 
 
 def test_each_queue_has_its_own_limits_within_one_claim(store: Store) -> None:

@@ -105,7 +105,11 @@ FROM ended WHERE run.no = ended.no AND run.fence = 1 AND run.request IS NULL AND
 UPDATE run SET done = ?, total = ?, counted_seq = ? WHERE no = ?
 
 -- name: renew
-UPDATE run SET lease_until = max(coalesce(lease_until, ?2), ?2) WHERE owner = ?1 RETURNING no, request
+UPDATE run SET lease_until = max(coalesce(lease_until, ?2), ?2) WHERE no IN (
+    SELECT no FROM run INDEXED BY run_owner WHERE direct = 1 AND owner = ?1
+    UNION ALL
+    SELECT no FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND owner = ?1)
+RETURNING no, request
 
 -- name: request
 -- Of a run that somebody holds: nobody else would answer it. Nothing takes back that it is to be cancelled.
@@ -275,10 +279,17 @@ ORDER BY begun_at, key
 SELECT id, host, boot, pid, command, started_at FROM owner WHERE id = ?
 
 -- name: requests
-SELECT no, request FROM run INDEXED BY run_owner WHERE owner = ? AND request IS NOT NULL
+SELECT no, request FROM run INDEXED BY run_owner WHERE direct = 1 AND owner = ?1 AND request IS NOT NULL
+UNION ALL
+SELECT no, request FROM run INDEXED BY run_busy
+WHERE direct = 0 AND state = 'running' AND owner = ?1 AND request IS NOT NULL
 
 -- name: idle_owners
-SELECT id FROM owner WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.owner = owner.id) LIMIT 100
+SELECT id FROM owner
+WHERE NOT EXISTS (SELECT 1 FROM run INDEXED BY run_owner WHERE direct = 1 AND run.owner = owner.id)
+    AND NOT EXISTS (
+        SELECT 1 FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND run.owner = owner.id)
+LIMIT 100
 
 -- name: data_version
 PRAGMA data_version
@@ -388,14 +399,25 @@ WHERE direct = 0 AND state = 'waiting' AND lane IS NOT NULL AND queue = ?1 AND n
 ORDER BY lane LIMIT 1
 
 -- name: busy
--- Counted up to a bound: more than the limit is as good as the limit.
+-- Counted up to a bound: more than the limit is as good as the limit. A step into the index for each owner.
+WITH RECURSIVE holder (one) AS (
+    SELECT min(owner) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running'
+    UNION ALL
+    SELECT (SELECT min(owner) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND owner > one)
+    FROM holder WHERE one IS NOT NULL)
 SELECT count(*) FROM (
-    SELECT 1 FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND queue = ?1 LIMIT ?2)
+    SELECT 1 FROM holder CROSS JOIN run INDEXED BY run_busy
+    WHERE direct = 0 AND state = 'running' AND owner = holder.one AND queue = ?1 LIMIT ?2)
 
 -- name: busy_in
+WITH RECURSIVE holder (one) AS (
+    SELECT min(owner) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running'
+    UNION ALL
+    SELECT (SELECT min(owner) FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND owner > one)
+    FROM holder WHERE one IS NOT NULL)
 SELECT count(*) FROM (
-    SELECT 1 FROM run INDEXED BY run_busy
-    WHERE direct = 0 AND state = 'running' AND queue = ?1 AND lane = ?2 LIMIT ?3)
+    SELECT 1 FROM holder CROSS JOIN run INDEXED BY run_busy
+    WHERE direct = 0 AND state = 'running' AND owner = holder.one AND queue = ?1 AND lane = ?2 LIMIT ?3)
 
 -- name: busy_here
 SELECT count(*) FROM (
@@ -579,7 +601,7 @@ SELECT owner, min(lease_until) FROM run INDEXED BY run_busy WHERE direct = 0 AND
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
     parent, attempt, no
-FROM run INDEXED BY run_owner WHERE owner = ? AND direct = 0 AND state = 'running' LIMIT ?
+FROM run INDEXED BY run_busy WHERE direct = 0 AND state = 'running' AND owner = ? LIMIT ?
 
 -- name: set_worker
 INSERT OR REPLACE INTO worker (owner, names, queues, concurrency, state, seen_at) VALUES (?, ?, ?, ?, ?, ?)

@@ -11,3 +11,10 @@ ALTER TABLE run ADD COLUMN claimed_at REAL;
 -- The number of a run's last entry is not that of the last one stored any more. A program of an older layout must not
 -- give it again: it fails where it names this column.
 ALTER TABLE run RENAME COLUMN leased_seq TO claimed_seq;
+
+-- Whoever holds a run stands in one index, not in two: that of queued ones says what counts against limits as well. An
+-- owner comes first, because a queue has few of them at a time.
+DROP INDEX run_owner;
+CREATE INDEX run_owner ON run (owner) WHERE owner IS NOT NULL AND direct = 1;
+DROP INDEX run_busy;
+CREATE INDEX run_busy ON run (owner, queue, lane, lease_until) WHERE direct = 0 AND state = 'running';
