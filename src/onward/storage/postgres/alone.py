@@ -25,7 +25,7 @@ def one_by_one(link: Link, orders: Sequence[Order], now: Callable[[], float], ho
     whole.begin(orders, ("hold", (hold,)))
     for order in orders:
         alone = Transaction(link, now)
-        alone.found, alone.left = dict(whole.found), dict(whole.left)
+        alone.found, alone.left, alone.untold = dict(whole.found), dict(whole.left), dict(whole.untold)
         alone.numbers, alone.moved = whole.numbers, whole.moved
         answer = _alone(link, alone, order)
         if not isinstance(answer, Refused):

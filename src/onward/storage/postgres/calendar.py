@@ -10,7 +10,7 @@ from onward.storage import calendar
 from onward.storage.postgres import locks, rows
 from onward.storage.postgres.arrays import ints
 from onward.storage.postgres.link import Link, Step
-from onward.storage.postgres.transaction import Transaction, guards_of
+from onward.storage.postgres.transaction import Transaction, guards_of, untold_of
 
 
 class Calendar:
@@ -39,6 +39,7 @@ class Calendar:
         )
         for no, guard in guards_of(stored, last).items():
             self._transaction.know(no, guard)
+        self._transaction.untold.update(untold_of(stored, last))
         return rows.a_run(again[0]) if again else None
 
     def write(self, change: Change) -> Applied | Refused:

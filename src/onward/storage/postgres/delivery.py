@@ -12,24 +12,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from onward.core.claiming import first_claimed
+from onward.core.claiming import claimed_mark
 from onward.core.decide import end_of, returned_mark
 from onward.core.model import Answered, Change, Claim, Claimed, End, Entry, Order, applied, run_of
 from onward.core.transitions import freed
 from onward.storage.postgres import rows
-from onward.storage.postgres.arrays import columns, texts
+from onward.storage.postgres.arrays import columns, ints, texts
 from onward.storage.postgres.link import Link, Row, Step
 from onward.storage.postgres.transaction import Transaction
 
-_UNKNOWN: Final = (-1, -1)  # no fence is negative
+# What this process knows of a run: its fence, the number of its last entry, and the last entries that its row tells.
+Known = tuple[int, int, Sequence[Entry]]
+UNKNOWN: Final[Known] = (-1, -1, ())  # no fence is negative
 
 
 class Delivery:
     """A batch of which every order is an end, but for one claim among them, which sees all that ends."""
 
-    def __init__(self, known: Mapping[int, tuple[int, int]]) -> None:
-        self._known = known  # run -> fence and number of the last entry
+    def __init__(self, known: Mapping[int, Known]) -> None:
+        self._known = known
         self._ends: list[Row] = []
+        self._untold: list[Row] = []  # of runs of whose claims only their rows tell
+        self._first: Row | None = None  # an entry that tells of the ends
         self._ids: list[str] = []
         self._claim: Claim | None = None
         self._place = 0  # of the claim's answer
@@ -49,12 +53,18 @@ class Delivery:
     def _add_end(self, end: End) -> bool:
         run, value, at = end
         no, fence, single = run[29], run[7], run[25]
-        known, seq = self._known.get(no, _UNKNOWN)
+        known, seq, untold = self._known.get(no, UNKNOWN)
         if known != fence or no in self.ended:
             return False
         self.ended.add(no)
         self._ids.append(run[0])
-        self._ends.append((no, fence, seq + 1, value, None if single is None else freed(single, "end"), at))
+        if untold:
+            self._untold.append((no, fence, seq, value, at))
+        else:
+            single = None if single is None else freed(single, "end")
+            self._ends.append((no, fence, seq + 1, value, single, at))
+        if self._first is None:
+            self._first = rows.entry_row(no, seq + 1, returned_mark(fence, at))
         self._answers.append(applied(no, seq + 1))
         return True
 
@@ -63,48 +73,45 @@ class Delivery:
         begin: list[Step] = [("begin", ()), *first]
         ending, claiming = self._ending(now), self.claiming(now)
         found = link.all(*begin, *ending, *claiming)[len(begin) :]
-        if ending:
-            if found[1] != [(len(self._ends),)]:
+        if self._first is not None:
+            asked = zip(ending, found, strict=False)
+            ended = sum(answer[0][0] for (name, _), answer in asked if name in ("end_runs", "end_untold"))
+            if ended != len(self.ended):
                 return False  # a lease is lost, or somebody asked something
-            no, fence, seq, *_, at = self._ends[0]
-            transaction.ended(rows.entry_row(no, seq, returned_mark(fence, at)))
+            transaction.ended(self._first)
         transaction.answers += self._answers
         if self._claim is not None:
             claimed = _claimed(found[len(ending) + 1])
             if claimed is not None:
-                transaction.claimed(claimed, _mark_of(self._claim, now))
+                mark = claimed_mark(self._claim.owner, 1, now)
+                transaction.claimed([run for run, _ in claimed.runs], mark)
             answer = transaction.answer(self._claim) if claimed is None else claimed
             transaction.answers.insert(self._place, answer)
         return True
 
     def _ending(self, now: float) -> list[Step]:
-        if not self._ends:
+        if not self.ended:
             return []
         self._ends.sort()
-        numbers, *values = columns(rows.ENDS, self._ends)
-        mark, ids = returned_mark(0, 0.0), texts(self._ids)
-        return [
-            ("lock_awaited", (numbers, ids)),
-            ("end_runs", (numbers, *values, *mark[:4], mark.attempt)),
-            ("end_waiters", (ids, now)),
-        ]
+        self._untold.sort()
+        numbers, ids = ints(sorted(self.ended)), texts(self._ids)
+        steps: list[Step] = [("lock_awaited", (numbers, ids))]
+        if self._ends and self._untold:  # each statement locks in the order of numbers, but only its own
+            steps.append(("guards", (numbers,)))
+        if self._ends:
+            mark = returned_mark(0, 0.0)
+            steps.append(("end_runs", (*columns(rows.ENDS, self._ends), *mark[:4], mark.attempt)))
+        if self._untold:
+            steps.append(("end_untold", columns(rows.UNTOLD_ENDS, self._untold)))
+        return [*steps, ("end_waiters", (ids, now))]
 
     def claiming(self, now: float) -> list[Step]:
         """The statements that claim."""
         order = self._claim
         if order is None:
             return []
-        mark = _mark_of(order, now)
         asked = (texts(order.queues), texts(order.names), order.limit, now, order.owner, now + order.lease_s)
-        marked = (*mark[:4], mark.value, mark.checksum, mark.fence)
-        return [("unsorted", ()), ("claim_plain", (*asked, *marked)), ("sorted", ())]
-
-
-def _mark_of(order: Claim, now: float) -> Entry:
-    """What is recorded of each run that is claimed."""
-    leasing = first_claimed((), owner=order.owner, now=now, lease_s=order.lease_s)
-    assert leasing is not None, "no run is not plain"
-    return leasing.mark
+        return [("unsorted", ()), ("claim_plain", asked), ("sorted", ())]
 
 
 def _claimed(found: Sequence[Row]) -> Claimed | None:

@@ -19,7 +19,7 @@ from onward.storage.postgres.link import Link, Row
 from onward.storage.postgres.sql import PACKAGE, in_schema
 from onward.storage.queries import text_of
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def migrate(link: Link, address: Address, role: str, *, create: bool) -> bool:

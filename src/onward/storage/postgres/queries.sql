@@ -77,22 +77,31 @@ SELECT pg_advisory_xact_lock($1)
 
 -- name: guards
 -- The one read of every commit. Locked in the order of their numbers, so that two processes never wait for each other;
--- not as strongly as a DELETE would, so that it stands in nobody's way who only reads.
-SELECT no, fence, request, owner, lease_until, state FROM onward.run
-WHERE no = ANY ($1::bigint[]) ORDER BY no FOR NO KEY UPDATE
+-- not as strongly as a DELETE would, so that it stands in nobody's way who only reads. From `untold` on: what the row
+-- tells of its last entries, see storage/untold.py.
+SELECT no, fence, request, owner, lease_until, state, untold, coalesce(claimed_by, owner),
+    coalesce(claimed_at, updated_at), updated_at
+FROM onward.run WHERE no = ANY ($1::bigint[]) ORDER BY no FOR NO KEY UPDATE
 
 -- name: guards_around
 -- The same where runs end, or wait for others ($2, ids): those who wait for them, and whom they wait for, are locked as
 -- well, so that none of them ends or begins to wait in between.
-SELECT no, fence, request, owner, lease_until, state FROM onward.run
-WHERE no = ANY ($1::bigint[]) OR id = ANY ($2::text[])
+SELECT no, fence, request, owner, lease_until, state, untold, coalesce(claimed_by, owner),
+    coalesce(claimed_at, updated_at), updated_at
+FROM onward.run WHERE no = ANY ($1::bigint[]) OR id = ANY ($2::text[])
     OR no = ANY (ARRAY(SELECT waiter.run FROM onward.waiter WHERE awaited = ANY ($3::text[])))
 ORDER BY no FOR NO KEY UPDATE
 
 -- name: last_seqs
--- A statement of its own after the lock: it must see what was committed while the lock was waited for.
+-- The last entries that are stored. A statement of its own after the lock: it must see what was committed while the lock
+-- was waited for.
 SELECT given.no, coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = given.no ORDER BY entry.seq DESC LIMIT 1), -1)
 FROM unnest($1::bigint[]) AS given (no)
+
+-- name: tell
+-- The rows of these runs tell of no entries any more: those are stored now, or gone. Or they told of none, and an entry is
+-- added: `claim_plain` must see that the row has changed since it began.
+UPDATE onward.run SET untold = 0, claimed_by = NULL, claimed_at = NULL WHERE no = ANY ($1::bigint[])
 
 -- name: new_numbers
 SELECT nextval('onward.run_no') FROM generate_series(1, $1)
@@ -123,37 +132,43 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::tex
 
 -- name: add_alone
 -- A whole commit in one statement, for a change that is a single entry: guard and number included. Nothing is inserted
--- where the fence is another or a request waits to be answered; the primary key refuses a number that is taken. The lock
--- keeps a claim from coming in between.
+-- where the fence is another, a request waits to be answered or entries are untold; the primary key refuses a number that
+-- is taken. The lock keeps a claim from coming in between.
 INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
     ended_at, long_key)
 SELECT $1::bigint, $2::bigint, $3::text, $4::text, $5::text, $6::text, $7::bytea, $8::text, $9::bigint, $10::bigint,
     $11::bigint, $12::double precision, $13::double precision, $14::text
-FROM onward.run WHERE no = $1::bigint AND fence = $15::bigint AND request IS NULL FOR NO KEY UPDATE
+FROM onward.run WHERE no = $1::bigint AND fence = $15::bigint AND request IS NULL AND untold = 0 FOR NO KEY UPDATE
 
 -- name: record
--- The same for many changes of many runs, with the units that end and begin: $1 and $2 are the runs and their fences,
--- $3 to $16 entries, $17 and $18 units that end, $19 to $29 units that begin. All of it, and one row; or nothing, and no
--- row, if one guard does not hold.
+-- The same for many changes of many runs, with the units that end and begin: $1 to $3 are the runs, their fences and how
+-- many of their entries are untold, $4 to $17 entries, among them what is untold of a run that gets one, $18 and $19 units
+-- that end, $20 to $30 units that begin. All of it, and one row; or nothing, and no row, if one guard does not hold.
 WITH held AS MATERIALIZED (
-    SELECT no, fence FROM onward.run WHERE no = ANY ($1::bigint[]) AND request IS NULL ORDER BY no FOR NO KEY UPDATE
+    SELECT no, fence, untold FROM onward.run
+    WHERE no = ANY ($1::bigint[]) AND request IS NULL ORDER BY no FOR NO KEY UPDATE
 ), sound AS MATERIALIZED (
     SELECT count(*) = cardinality($1::bigint[]) AS yes
-    FROM held JOIN unnest($1::bigint[], $2::bigint[]) AS given (no, fence) USING (no, fence)
+    FROM held JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS given (no, fence, untold)
+        USING (no, fence, untold)
+), told AS (
+    UPDATE onward.run SET untold = 0
+    WHERE no = ANY (ARRAY(SELECT held.no FROM held WHERE held.untold > 0 AND held.no = ANY ($4::bigint[])))
+        AND (SELECT yes FROM sound)
 ), added AS (
     INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
         ended_at, long_key)
-    SELECT * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[],
-        $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::double precision[], $15::double precision[],
-        $16::text[])
+    SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
+        $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::double precision[], $16::double precision[],
+        $17::text[])
     WHERE (SELECT yes FROM sound)
 ), ended AS (
-    DELETE FROM onward.begun USING unnest($17::bigint[], $18::text[]) AS given (run, key)
+    DELETE FROM onward.begun USING unnest($18::bigint[], $19::text[]) AS given (run, key)
     WHERE begun.run = given.run AND begun.key = given.key AND (SELECT yes FROM sound)
 ), started AS (
     INSERT INTO onward.begun (run, key, kind, name, attempt, crashes, suspect, due_at, fence, begun_at, long_key)
-    SELECT * FROM unnest($19::bigint[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::bigint[],
-        $25::boolean[], $26::double precision[], $27::bigint[], $28::double precision[], $29::text[])
+    SELECT * FROM unnest($20::bigint[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[],
+        $26::boolean[], $27::double precision[], $28::bigint[], $29::double precision[], $30::text[])
     WHERE (SELECT yes FROM sound)
     ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, name = excluded.name, attempt = excluded.attempt,
         crashes = excluded.crashes, suspect = excluded.suspect, due_at = excluded.due_at, fence = excluded.fence,
@@ -175,7 +190,7 @@ WHERE begun.run = given.run AND begun.key = given.key
 
 -- name: add_run
 INSERT INTO onward.run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request,
-    stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
+    stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
     lane, single, tags, parent, attempt, no, long_identity)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
     $8::bigint[], $9::text[], $10::double precision[], $11::double precision[], $12::text[], $13::bigint[],
@@ -189,14 +204,15 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
 -- a run that has never begun: its time may be put off.
 UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
     wake_at = CASE WHEN run.fence > 0 AND run.state IN ('waiting', 'paused') AND given.state IN ('waiting', 'paused')
-        THEN least(run.wake_at, given.wake_at) ELSE given.wake_at END, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
+        THEN least(run.wake_at, given.wake_at) ELSE given.wake_at END, request = given.request, stalls = given.stalls, claimed_seq = given.claimed_seq,
     result = given.result, error = given.error, command = given.command, total = given.total, done = given.done,
     counted_seq = given.counted_seq, args = given.args, updated_at = given.updated_at, priority = given.priority,
-    single = CASE WHEN run.single IS NULL THEN NULL ELSE given.single END, tags = given.tags, attempt = given.attempt
+    single = CASE WHEN run.single IS NULL THEN NULL ELSE given.single END, tags = given.tags, attempt = given.attempt,
+    untold = 0, claimed_by = NULL, claimed_at = NULL
 FROM unnest($1::text[], $2::bigint[], $3::text[], $4::double precision[], $5::double precision[], $6::text[],
     $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
     $15::text[], $16::double precision[], $17::bigint[], $18::text[], $19::text[], $20::bigint[], $21::bigint[])
-    AS given (state, fence, owner, lease_until, wake_at, request, stalls, leased_seq, result, error, command, total,
+    AS given (state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq, result, error, command, total,
         done, counted_seq, args, updated_at, priority, single, tags, attempt, no)
 WHERE run.no = given.no
 
@@ -220,11 +236,26 @@ WITH ended AS (
     FROM unnest($1::bigint[], $2::bigint[], $4::text[], $5::text[], $6::double precision[])
         AS given (no, fence, result, single, at)
     WHERE run.no = given.no AND run.fence = given.fence AND run.request IS NULL AND run.state = 'running'
+        AND run.untold = 0
     RETURNING run.no
 ), marked AS (
     INSERT INTO onward.entry (run, fence, seq, ended_at, key, kind, state, name, attempt)
     SELECT given.*, $7::text, $8::text, $9::text, $10::text, $11::bigint
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $6::double precision[]) AS given
+)
+SELECT count(*) FROM ended
+
+-- name: end_untold
+-- The same of runs of which nothing is recorded since their first claim, and nothing else has changed: their rows go on
+-- telling of that, and of the end.
+WITH ended AS (
+    UPDATE onward.run SET state = 'done', owner = NULL, lease_until = NULL, result = given.result,
+        updated_at = given.at, untold = 2, claimed_by = run.owner, claimed_at = run.updated_at
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::double precision[])
+        AS given (no, fence, claimed_seq, result, at)
+    WHERE run.no = given.no AND run.fence = given.fence AND run.request IS NULL AND run.state = 'running'
+        AND run.untold = 1 AND run.claimed_seq = given.claimed_seq
+    RETURNING run.no
 )
 SELECT count(*) FROM ended
 
@@ -287,25 +318,25 @@ VACUUM (ANALYZE) onward.begun
 
 -- name: run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE id = $1
 
 -- name: open_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE identity = $1 AND direct AND state NOT IN ('done', 'cancelled')
 
 -- name: latest_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE identity = $1 AND direct ORDER BY no DESC LIMIT 1
 
 -- name: runs
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE no < $1 ORDER BY no DESC LIMIT $2
 
@@ -313,7 +344,7 @@ FROM onward.run WHERE no < $1 ORDER BY no DESC LIMIT $2
 -- One state at a time, so that the index gives the order and a million done runs cost nothing. But for the queued ones
 -- that are pending or running: they are found by the next two.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE state = $3 AND (direct OR state NOT IN ('pending', 'running')) AND no < $1
 ORDER BY no DESC LIMIT $2
@@ -337,7 +368,7 @@ WITH RECURSIVE first AS (
 )
 SELECT found.* FROM first CROSS JOIN LATERAL (
         SELECT id, kind, run.name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until,
-            wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+            wake_at, request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at,
             updated_at, run.queue, run.priority, lane, single, tags, parent, attempt, no
         FROM onward.run
         WHERE NOT direct AND state = 'pending' AND run.queue = first.queue AND run.name = first.name
@@ -347,24 +378,30 @@ ORDER BY found.no DESC LIMIT $2
 
 -- name: runs_busy
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE NOT direct AND state = 'running' AND no < $1 ORDER BY no DESC LIMIT $2
 
 -- name: runs_named
 -- $4: states, or null for all.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE name = $3 AND no < $1 AND ($4::text[] IS NULL OR state = ANY ($4::text[]))
 ORDER BY no DESC LIMIT $2
 
 -- name: entries
-SELECT coalesce(long_key, key), kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
-FROM onward.entry WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3
+-- And, where the server puts it (it promises nothing) behind them: without a key, what the run's row tells.
+(SELECT coalesce(long_key, key), kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at, ended_at, seq
+FROM onward.entry WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3)
+UNION ALL
+SELECT NULL, NULL, NULL, coalesce(claimed_by, owner), NULL, NULL, untold, claimed_seq, fence,
+    coalesce(claimed_at, updated_at), updated_at, NULL
+FROM onward.run WHERE no = $1
 
 -- name: last_seq
-SELECT coalesce((SELECT seq FROM onward.entry WHERE run = $1 ORDER BY seq DESC LIMIT 1), -1)
+SELECT coalesce((SELECT seq FROM onward.entry WHERE run = $1 ORDER BY seq DESC LIMIT 1), -1) + untold
+FROM onward.run WHERE no = $1
 
 -- name: count_done
 -- How many outcomes lie under a prefix, counted up to a bound: tells which of the next two is cheaper.
@@ -495,6 +532,12 @@ FETCH 1000 FROM payloads
 -- name: odd_leases
 SELECT id, state, owner, lease_until FROM onward.run
 WHERE (owner IS NULL) <> (lease_until IS NULL) OR (owner IS NOT NULL AND state IN ('done', 'failed', 'cancelled'))
+
+-- name: odd_untold
+SELECT id, untold, state FROM onward.run
+WHERE untold <> 0 AND (claimed_seq = (SELECT count(*) FROM onward.entry WHERE run = no)
+    AND (untold = 1 AND state = 'running' AND owner IS NOT NULL AND claimed_by IS NULL AND claimed_at IS NULL
+        OR untold = 2 AND state = 'done' AND claimed_by IS NOT NULL AND claimed_at IS NOT NULL)) IS NOT TRUE
 
 -- name: queues
 SELECT name, paused, declared, chosen FROM onward.queue ORDER BY name
@@ -672,22 +715,22 @@ ON CONFLICT (queue, lane, at) DO UPDATE SET count = start.count + excluded.count
 DELETE FROM onward.start WHERE queue = $1 AND at <= $2
 
 -- name: ready_runs
--- Runs that a claim takes, each with the number of its last entry; not those that somebody else is about to change.
+-- Runs that a claim takes; not those that somebody else is about to change. Their rows tell of no entries.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
-    priority, lane, single, tags, parent, attempt, no,
-    coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = no ORDER BY entry.seq DESC LIMIT 1), -1)
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE no = ANY ($1::bigint[]) AND state IN ('pending', 'waiting', 'paused')
 FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: lease
 -- What a claim changes in a run: much less than all of its row.
 UPDATE onward.run SET state = given.state, fence = given.fence, owner = given.owner, lease_until = given.lease_until,
-    wake_at = given.wake_at, request = given.request, stalls = given.stalls, leased_seq = given.leased_seq,
-    error = given.error, single = given.single, updated_at = given.updated_at
+    wake_at = given.wake_at, request = given.request, stalls = given.stalls, claimed_seq = given.claimed_seq,
+    error = given.error, single = given.single, updated_at = given.updated_at, untold = given.untold
 FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::double precision[], $6::double precision[],
-    $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::double precision[])
-    AS given (no, state, fence, owner, lease_until, wake_at, request, stalls, leased_seq, error, single, updated_at)
+    $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::double precision[], $13::bigint[])
+    AS given (no, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq, error, single, updated_at,
+        untold)
 WHERE run.no = given.no
 
 -- name: set_args
@@ -696,9 +739,10 @@ WHERE run.no = given.no
 
 -- name: claim_plain
 -- A whole claim in one statement, where it is plain: nothing that waits is due, no queue with limits has anything ready,
--- and what comes next was never leased. Parameters as of `ready` and `due`, then owner, end of the lease and the mark.
--- Whether it is plain, when the next run is due that waits, and each run as it is leased: none if it is not plain. A run
--- that has got an entry since the statement began is refused by the primary key.
+-- and what comes next was never leased. Parameters as of `ready` and `due`, then owner and end of the lease. Whether it is
+-- plain, when the next run is due that waits, and each run as it is leased, which its row alone tells: none if it is not
+-- plain. Nor is it plain if the row of a run is not as it was when the statement began: the number of the run's last entry
+-- would be of that time.
 WITH served AS MATERIALIZED (
     SELECT queue.name AS queue, queue.limited, given.name
     FROM onward.queue CROSS JOIN unnest($2::text[]) AS given (name)
@@ -719,32 +763,33 @@ WITH served AS MATERIALIZED (
     FROM next
 ), ready AS MATERIALIZED (
     SELECT found.* FROM served CROSS JOIN LATERAL (
-        SELECT run.no, run.priority, run.fence = 0 AND run.stalls = 0 AND run.request IS NULL
+        SELECT run.ctid AS place, run.no, run.priority, run.fence = 0 AND run.stalls = 0 AND run.request IS NULL
             AND run.single IS NULL AND run.args IS NOT NULL AS plain
         FROM onward.run
         WHERE NOT run.direct AND run.state = 'pending' AND run.queue = served.queue AND run.name = served.name
         ORDER BY run.priority DESC, run.no LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS found
     WHERE NOT served.limited AND (SELECT plain.so FROM plain)
 ), chosen AS MATERIALIZED (
-    SELECT ready.no, ready.plain FROM ready ORDER BY ready.priority DESC, ready.no LIMIT $3
+    SELECT ready.place, ready.plain FROM ready ORDER BY ready.priority DESC, ready.no LIMIT $3
+), sound AS MATERIALIZED (
+    -- Arrays, so that no estimate of how many there are leads to another way than to look up each in its place. What is
+    -- locked is the latest version of a row; what is read here are those that there were when the statement began.
+    SELECT plain.so AND coalesce((SELECT bool_and(chosen.plain) FROM chosen), true)
+        AND (SELECT count(*) FROM chosen)
+            = (SELECT count(*) FROM onward.run WHERE ctid = ANY (ARRAY(SELECT chosen.place FROM chosen))) AS yes
+    FROM plain
 ), leased AS (
-    -- An array, so that no estimate of how many there are leads to another way than to look up each by its number.
-    UPDATE onward.run SET state = 'running', fence = $13::bigint, owner = $5::text,
+    UPDATE onward.run SET state = 'running', fence = 1, owner = $5::text,
         lease_until = $6::double precision, wake_at = NULL, error = NULL, updated_at = $4::double precision,
-        leased_seq = coalesce(
+        untold = 1, claimed_seq = coalesce(
             (SELECT entry.seq FROM onward.entry WHERE entry.run = run.no ORDER BY entry.seq DESC LIMIT 1), -1) + 1
-    WHERE run.no = ANY (ARRAY(SELECT chosen.no FROM chosen)) AND (SELECT bool_and(chosen.plain) FROM chosen)
+    WHERE ctid = ANY (ARRAY(SELECT chosen.place FROM chosen)) AND (SELECT sound.yes FROM sound)
     RETURNING id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until,
-        wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+        wake_at, request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at,
         updated_at, queue, priority, lane, single, tags, parent, attempt, no
-), marked AS (
-    INSERT INTO onward.entry (run, seq, key, kind, state, name, value, checksum, attempt, fence, ended_at)
-    SELECT leased.no, leased.leased_seq, $7::text, $8::text, $9::text, $10::text, $11::text, $12::bigint, 1,
-        $13::bigint, $4::double precision
-    FROM leased
 )
-SELECT plain.so AND coalesce((SELECT bool_and(chosen.plain) FROM chosen), true), plain.at, leased.*
-FROM plain LEFT JOIN leased ON true ORDER BY leased.priority DESC, leased.no
+SELECT sound.yes, plain.at, leased.*
+FROM plain CROSS JOIN sound LEFT JOIN leased ON true ORDER BY leased.priority DESC, leased.no
 
 -- name: count_ready
 SELECT count(*) FROM (SELECT FROM onward.run WHERE NOT direct AND state = 'pending' AND queue = $1 LIMIT $2) AS counted
@@ -778,14 +823,14 @@ SELECT min(created_at) FROM first
 
 -- name: dead_runs
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE NOT direct AND state = 'failed' AND queue = $1 AND no < $2 ORDER BY no DESC LIMIT $3
 
 -- name: add_runs
 -- As `add_run`. A run whose id, identity or `single` is taken is left out; the numbers of the others come back.
 INSERT INTO onward.run (id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request,
-    stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
+    stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority,
     lane, single, tags, parent, attempt, no, long_identity)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
     $8::bigint[], $9::text[], $10::double precision[], $11::double precision[], $12::text[], $13::bigint[],
@@ -797,7 +842,7 @@ ON CONFLICT DO NOTHING RETURNING no
 -- name: add_lot
 -- The same for runs that differ in little.
 INSERT INTO onward.run (no, id, args, lane, single, identity, long_identity, kind, name, direct, state, fence, owner,
-    lease_until, wake_at, request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at,
+    lease_until, wake_at, request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at,
     updated_at, queue, priority, tags, parent, attempt)
 SELECT given.*, $8::text, $9::text, $10::boolean, $11::text, $12::bigint, $13::text, $14::double precision,
     $15::double precision, $16::text, $17::bigint, $18::bigint, $19::text, $20::text, $21::text, $22::bigint,
@@ -849,7 +894,7 @@ DELETE FROM onward.arrival WHERE run = $1
 
 -- name: single_run
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE single = $1
 
@@ -859,7 +904,7 @@ SELECT owner, min(lease_until) FROM onward.run WHERE NOT direct AND state = 'run
 
 -- name: runs_held
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE owner = $1 AND NOT direct AND state = 'running' ORDER BY no LIMIT $2
 
@@ -939,6 +984,6 @@ SELECT id FROM onward.run WHERE id = ANY ($1::text[]) AND state NOT IN ('done', 
 -- name: runs_of_schedule
 -- Their ids lie between $1 and $2, in the order of the nominal times; others may have such ids too.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
-    request, stalls, leased_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
+    request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
 FROM onward.run WHERE id >= $1 AND id < $2 AND starts_with(identity, 'schedule:') ORDER BY id DESC LIMIT $3

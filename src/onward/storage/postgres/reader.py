@@ -27,6 +27,7 @@ from onward.storage.postgres.failures import Lost, is_passing, journal_error
 from onward.storage.postgres.link import Link, Row, Step
 from onward.storage.postgres.longtext import short, start
 from onward.storage.postgres.rows import a_run, schedule_of
+from onward.storage.untold import Untold, with_untold
 
 # A prefix with fewer done entries than this is read by its keys and sorted (a few ms); one with more is read in order.
 _FEW: Final = 20_000
@@ -162,16 +163,26 @@ class Reader:
     # -- entries --------------------------------------------------------------------------------------
 
     def entries(self, run_no: int, *, after: int = -1, limit: int = -1) -> list[Entry]:
-        return [
-            Entry._make(row) for row in self._rows("entries", run_no, after, None if limit < 0 else limit)
-        ]
+        return [Entry._make(row) for row in self._page(run_no, after, None if limit < 0 else limit)]
 
     def recorded(self, run_no: int) -> list[tuple[Any, ...]]:
-        return self._rows("entries", run_no, -1, None)
+        return self._page(run_no, -1, None)
+
+    def _page(self, run_no: int, after: int, limit: int | None) -> list[tuple[Any, ...]]:
+        rows = self._rows("entries", run_no, after, limit)
+        place = next(
+            (at for at in reversed(range(len(rows))) if rows[at][0] is None), None
+        )  # the last, as a rule
+        if place is None:
+            return rows
+        *_, owner, _, _, count, seq, fence, claimed_at, returned_at, _ = rows.pop(place)
+        if not count:
+            return rows
+        untold = Untold(count, seq, fence, owner, claimed_at, returned_at)
+        return with_untold(rows, untold, after=after, limit=limit)
 
     def last_seq(self, run_no: int) -> int:
-        last: int = self._rows("last_seq", run_no)[0][0]
-        return last
+        return next((last for (last,) in self._rows("last_seq", run_no)), -1)
 
     def done_items(self, run_no: int, depth_key: str, *, after: int, limit: int) -> list[tuple[int, str]]:
         span = (run_no, *_span(depth_key))

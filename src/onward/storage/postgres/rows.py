@@ -46,8 +46,23 @@ SET_RUN: Final[Kinds] = (
     *(floats, ints, texts, texts, ints, ints),
 )
 STARTS: Final[Kinds] = (texts, texts, floats, ints)
-LEASE: Final[Kinds] = (ints, texts, ints, texts, floats, floats, texts, ints, ints, texts, texts, floats)
+LEASE: Final[Kinds] = (
+    ints,
+    texts,
+    ints,
+    texts,
+    floats,
+    floats,
+    texts,
+    ints,
+    ints,
+    texts,
+    texts,
+    floats,
+    ints,
+)
 ENDS: Final[Kinds] = (ints, ints, ints, texts, texts, floats)
+UNTOLD_ENDS: Final[Kinds] = (ints, ints, ints, texts, floats)
 ARGS: Final[Kinds] = (ints, texts)
 ARRIVALS: Final[Kinds] = (ints, ints, texts, texts, texts, ints, ints, ints)
 WAITERS: Final[Kinds] = (texts, ints)
@@ -56,6 +71,11 @@ PROGRESS: Final[Kinds] = (ints, ints, ints, ints)
 
 def entry_row(no: int, seq: int, entry: Entry) -> Row:
     return (no, seq, short(entry.key), *entry[1:11], long(entry.key))
+
+
+def mark_rows(no: int, last: int, marks: Sequence[Entry]) -> list[Row]:
+    """The rows of a run's last entries, of which the number of the very last is `last`."""
+    return [entry_row(no, seq, mark) for seq, mark in enumerate(marks, last - len(marks) + 1)]
 
 
 def begun_row(no: int, begun: Begun) -> Row:
@@ -88,10 +108,10 @@ def set_run(run: Run, no: int) -> Row:
     )  # fmt: skip
 
 
-def lease(run: Run, no: int) -> Row:
+def lease(run: Run, no: int, untold: int) -> Row:
     return (
         no, run.state, run.fence, run.owner, run.lease_until, run.wake_at, run.request, run.stalls, run.leased_seq,
-        run.error, run.single, run.updated_at,
+        run.error, run.single, run.updated_at, untold,
     )  # fmt: skip
 
 

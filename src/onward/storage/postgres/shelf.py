@@ -174,12 +174,14 @@ class Shelf:
 
     def take(self, numbers: Sequence[int]) -> list[tuple[Run, int]]:
         found = {}
-        for *row, seq in self._link.ask("ready_runs", ints(numbers)):
+        asked = ints(numbers)
+        taken, last = self._link.all(("ready_runs", (asked,)), ("last_seqs", (asked,)))
+        seqs: dict[int, int] = dict(last)
+        for row in taken:
             run = Run._make(row)
-            found[run.no] = run, seq
-            self._batch.know(
-                run.no, Guard(run.fence, run.request, run.owner, run.lease_until, run.state, seq)
-            )
+            found[run.no] = run, seqs[run.no]
+            guard = Guard(run.fence, run.request, run.owner, run.lease_until, run.state, seqs[run.no])
+            self._batch.know(run.no, guard)
         return [found[no] for no in numbers if no in found]
 
     def arrived(self, no: int) -> list[str]:

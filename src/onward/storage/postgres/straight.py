@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from psycopg.pq import Format
@@ -18,7 +19,7 @@ from onward.core.model import Answered, Applied, Begun, Change, Entry, Order, ap
 from onward.storage.guards import Guard
 from onward.storage.postgres import rows
 from onward.storage.postgres.arrays import Packed, columns, ints
-from onward.storage.postgres.delivery import Delivery
+from onward.storage.postgres.delivery import UNKNOWN, Delivery, Known
 from onward.storage.postgres.link import Link, Row
 from onward.storage.postgres.longtext import long, short
 
@@ -37,6 +38,8 @@ class Plan:
     def __init__(self) -> None:
         self.fences: dict[int, int] = {}
         self.last: dict[int, int] = {}  # run -> number of the last entry
+        self.untold: dict[int, Sequence[Entry]] = {}  # run -> its last entries, if the row tells them
+        self.told: dict[int, list[Row]] = {}  # run -> the same, if it gets others
         self.entries: list[Row] = []
         self.answers: list[Answered] = []
         self.begun: dict[tuple[int, str], Begun | None] = {}
@@ -54,7 +57,8 @@ class Plan:
         return [
             ints(list(self.fences)),
             ints(list(self.fences.values())),
-            *columns(rows.ENTRY, self.entries),
+            ints([len(self.untold.get(no, ())) for no in self.fences]),
+            *columns(rows.ENTRY, [*chain.from_iterable(self.told.values()), *self.entries]),
             *columns(rows.ENDED, ended),
             *columns(rows.BEGUN, started),
         ]
@@ -65,7 +69,7 @@ class Alone(Plan):
 
     def __init__(self, no: int, fence: int, seq: int, entry: Entry) -> None:
         self._no, self._fence, self._seq, self._entry = no, fence, seq, entry
-        self.fences, self.last, self.begun = {no: fence}, {no: seq}, {}
+        self.fences, self.last, self.untold, self.told, self.begun = {no: fence}, {no: seq}, {}, {}, {}
         self.answers = [applied(no, seq)]
         self.entries = [rows.entry_row(no, seq, entry)]
 
@@ -100,17 +104,12 @@ class Straight:
     """What this process knows of the runs it writes to."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
+        self._known: dict[int, Known] = {}
 
     def plan(self, changes: Sequence[Order]) -> Plan | None:
         """How the changes can go straight; None if they cannot."""
-        if len(changes) == 1 and type(change := changes[0]) is Change:
-            no, fence, entries, *more = change
-            if len(entries) == 1 and more == _NO_MORE:
-                known = self._known.get(no)
-                return (
-                    None if known is None or known[0] != fence else Alone(no, fence, known[1] + 1, entries[0])
-                )
+        if len(changes) == 1 and (alone := self._alone(changes[0])) is not None:
+            return alone
         plan = Plan()
         for change in changes:
             if type(change) is not Change:
@@ -118,10 +117,14 @@ class Straight:
             no, fence, entries, begun, ended, after, before, progress, create, beside, _ = change
             if create or beside or after is not None or before is not None or progress is not None:
                 return None
-            known = self._known.get(no)
-            if known is None or known[0] != fence:
+            known, last, untold = self._known.get(no, UNKNOWN)
+            if known != fence:
                 return None
-            seq = plan.last.get(no, known[1])
+            if untold:
+                plan.untold[no] = untold
+                if entries and no not in plan.told:
+                    plan.told[no] = rows.mark_rows(no, last, untold)
+            seq = plan.last.get(no, last)
             for entry in entries:
                 seq += 1
                 plan.entries.append(rows.entry_row(no, seq, entry))
@@ -133,29 +136,41 @@ class Straight:
             plan.answers.append(Applied(no, seq, None))
         return plan
 
+    def _alone(self, change: Order) -> Alone | None:
+        """The change if it is a single entry, of a run of which all others are stored."""
+        if type(change) is not Change:
+            return None
+        no, fence, entries, *more = change
+        known, seq, untold = self._known.get(no, UNKNOWN)
+        if known != fence or untold or len(entries) != 1 or more != _NO_MORE:
+            return None
+        return Alone(no, fence, seq + 1, entries[0])
+
     def delivery(self, orders: Sequence[Order]) -> Delivery | None:
         """How ends and a claim can go straight; None if they cannot, or are something else."""
         delivery = Delivery(self._known)
         return delivery if all(map(delivery.add, orders)) else None
 
-    def delivered(self, delivery: Delivery, left: Mapping[int, Guard]) -> None:
-        """It is durable, and `left` are the runs that were claimed."""
+    def delivered(
+        self, delivery: Delivery, left: Mapping[int, Guard], untold: Mapping[int, Sequence[Entry]]
+    ) -> None:
+        """It is durable; `left` and `untold` are of the runs that were claimed."""
         for no in delivery.ended:
             self._known.pop(no, None)
-        self.learn(left)
+        self.learn(left, untold)
 
-    def learn(self, left: Mapping[int, Guard]) -> None:
-        """Take in how a transaction that is durable left its runs."""
+    def learn(self, left: Mapping[int, Guard], untold: Mapping[int, Sequence[Entry]]) -> None:
+        """Take in how a transaction that is durable left its runs, and of which entries only their rows tell."""
         if len(self._known) > _RUNS:
             self._known.clear()
         for no, guard in left.items():
             if guard.state == "running":  # nobody writes to the others in a hurry
-                self._known[no] = guard.fence, guard.seq
+                self._known[no] = guard.fence, guard.seq, untold[no] if guard.untold else ()
 
     def went(self, plan: Plan) -> None:
         """What was planned is durable."""
         for no, seq in plan.last.items():
-            self._known[no] = plan.fences[no], seq
+            self._known[no] = plan.fences[no], seq, () if no in plan.told else plan.untold.get(no, ())
 
     def forget(self) -> None:
         """Something went wrong: what is stored must be read again."""

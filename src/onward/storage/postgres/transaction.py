@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby, takewhile
 from typing import Final
 
@@ -23,7 +23,6 @@ from onward.core.model import (
     Begun,
     Change,
     Claim,
-    Claimed,
     Entry,
     Leasing,
     Lot,
@@ -37,6 +36,7 @@ from onward.storage.postgres import locks, rows, shelf, tray
 from onward.storage.postgres.arrays import columns, ints, texts
 from onward.storage.postgres.link import Link, Row, Step
 from onward.storage.postgres.longtext import short
+from onward.storage.untold import Untold
 
 # What packing does with a value that no journal can hold: half a surrogate pair, a number beyond 64 bits.
 UNPACKABLE: Final = (UnicodeEncodeError, OverflowError, TypeError, ValueError, struct.error)
@@ -59,6 +59,7 @@ class Transaction:
         self.answers: list[Answered] = []
         self.found: dict[int, Guard] = {}  # as stored when it was locked
         self.left: dict[int, Guard] = {}  # as it will be stored
+        self.untold: dict[int, Sequence[Entry]] = {}  # the last entries of runs of which only their rows tell
         self.heard = False  # whether others may be waiting for what it does
         # Something of what it writes, by which it is recognised later.
         self.first_entry: Row | None = None
@@ -73,6 +74,8 @@ class Transaction:
     def _forget_rows(self) -> None:
         self._new: dict[int, Run] = {}
         self._entries: list[Row] = []
+        self._told: list[Row] = []  # entries of which the rows of their runs told
+        self._touched: set[int] = set()  # runs whose rows are to tell of no entries
         self._begun: dict[tuple[int, str], Begun | None] = {}
         self._runs: dict[int, Run] = {}
         self._progress: dict[int, Row] = {}
@@ -103,6 +106,7 @@ class Transaction:
             self.numbers = [no for (no,) in created]
         self.found = guards_of(stored, last)
         self.left = dict(self.found)
+        self.untold = untold_of(stored, last)
         return more
 
     def answer_all(self, orders: Sequence[Order]) -> None:
@@ -141,7 +145,7 @@ class Transaction:
             if refused is not None:
                 return refused
             assert found is not None, "a change without a guard is refused as missing"
-            guard = found
+            guard = self._tell(no, change, found)
         seq = guard.seq
         for entry in change.entries:
             seq += 1
@@ -157,6 +161,20 @@ class Transaction:
         return Applied(no, seq, guard.request)
 
     # -- one change -------------------------------------------------------------------------------------
+
+    def _tell(self, no: int, change: Change, guard: Guard) -> Guard:
+        """Make entries of what the run's row tells, before the change writes anything but units in flight.
+
+        All that is written of a run comes by here, but for its plain claims and ends. The row of a run that was never
+        leased is written with each of its entries, so that a claim sees them, see `claim_plain`.
+        """
+        if guard.untold and (change.entries or change.after is not None or change.progress is not None):
+            self._told += rows.mark_rows(no, guard.seq, self.untold[no])
+            self._touched.add(no)
+            return guard._replace(untold=0)
+        if change.entries and not guard.fence:
+            self._touched.add(no)
+        return guard
 
     def _create(self, change: Change) -> tuple[int, Guard]:
         run = change.after
@@ -280,7 +298,7 @@ class Transaction:
             run, no, before = change.after, change.run_no, change.before
             assert run is not None, "a claim writes the run's row"
             assert before is not None, "and is made of what was read"
-            self._leases.append(rows.lease(run, no))
+            self._leases.append(rows.lease(run, no, 0))
             if before.args is None:
                 self._args.append((no, run.args))
             seq = run.leased_seq - len(change.entries)
@@ -290,23 +308,23 @@ class Transaction:
             self.left[no] = guards.written(run, seq)
 
     def lease_first(self, leases: Leasing) -> None:
-        """As `lease`, of runs of which nothing but the number of the last entry tells them apart."""
-        mark = rows.entry_row(0, 0, leases.mark)[2:]
-        for run in leases.runs:
-            no, seq = run[29], run[13]
-            self._leases.append(rows.lease(run, no))
-            self._entries.append((no, seq, *mark))
-            self.left[no] = guards.written(run, seq)
+        """As `lease`, of runs that have never been leased. Their rows tell of it."""
+        self._leases += [rows.lease(run, run[29], 1) for run in leases.runs]
+        self.claimed(leases.runs, leases.mark)
 
     def ended(self, first: Row) -> None:
         """Runs were ended by a statement of their own, whose first entry this is."""
         self.first_entry, self.heard = first, True
 
-    def claimed(self, claimed: Claimed, mark: Entry) -> None:
-        """Runs were leased by a statement of their own, each with this mark."""
-        for run, seq in claimed.runs:
-            self.left[run[29]] = guards.written(run, seq)
-            self.first_entry = self.first_entry or rows.entry_row(run[29], seq, mark)
+    def claimed(self, runs: Sequence[Run], mark: Entry) -> None:
+        """Runs that are leased for the first time, each with this mark, of which its row tells."""
+        marks = (mark,)
+        for run in runs:
+            no = run[29]
+            self.left[no] = guards.written(run, run[13], 1)  # its leased_seq
+            self.untold[no] = marks
+        if runs and self.first_entry is None:
+            self.first_entry = rows.entry_row(runs[0].no, runs[0].leased_seq, mark)
 
     def arrive(self, row: Row) -> None:
         self._arrivals.append((*row, self._token))
@@ -332,14 +350,16 @@ class Transaction:
             ("set_run", rows.SET_RUN, [rows.set_run(run, no) for no, run in self._runs.items()]),
             ("set_progress", rows.PROGRESS, list(self._progress.values())),
             ("add_run", rows.NEW_RUN, [rows.new_run(run, no) for no, run in self._new.items()]),
-            ("add_entries", rows.ENTRY, self._entries),
+            ("add_entries", rows.ENTRY, [*self._told, *self._entries]),
             ("end_begun", rows.ENDED, ended),
             ("set_begun", rows.BEGUN, started),
             ("add_arrival", rows.ARRIVALS, self._arrivals),
             ("add_starts", rows.STARTS, [(*at, count) for at, count in self._starts.items()]),
             ("add_waiter", rows.WAITERS, self._waiters),
         )
-        steps: list[Step] = [(name, columns(kinds, some)) for name, kinds, some in each if some]
+        touched = self._touched - self._runs.keys()  # `set_run` does as `tell`
+        steps: list[Step] = [("tell", (ints(sorted(touched)),))] if touched else []
+        steps += [(name, columns(kinds, some)) for name, kinds, some in each if some]
         if self._waiters:
             steps.append(("wake_idle", (*columns(rows.WAITERS, self._waiters), self._now())))
         if self._ended:
@@ -354,6 +374,7 @@ class Transaction:
         self._forget_rows()
 
     def _remember(self) -> None:
+        # Not what is told: others tell the same.
         if self.first_entry is None and self._entries:
             self.first_entry = self._entries[0]
         if self.first_arrival is None and self._arrivals:
@@ -368,6 +389,7 @@ class Transaction:
         """What another one has sent, within a part of this one, has become part of this one."""
         self.left.update(other.left)
         self.found.update({no: guard for no, guard in other.found.items() if no not in self.found})
+        self.untold.update(other.untold)
         self.first_entry = self.first_entry or other.first_entry
         self.first_arrival = self.first_arrival or other.first_arrival
         self.created.update(other.created)
@@ -381,22 +403,42 @@ class Transaction:
     def seen(self, link: Link) -> bool | None:
         """Whether it shows in what is stored, once it is known to be over; None if that does not tell."""
         if self.first_entry is not None:
-            if there := link.ask("there", *columns(rows.ENTRY, [self.first_entry])):
-                return bool(there[0][2])  # if its place is another's, nothing of all this was written
-            no, seq = self.first_entry[:2]
-            return False if link.ask("last_seqs", ints([no]))[0][1] < seq else None
+            return _is_there(link, self.first_entry)
         if self.created:
             return dict(link.ask("numbers", texts(list(self.created)))) == self.created
         if self.first_arrival is not None:
             return _has_arrived(link, self.first_arrival)
-        changed = sorted(no for no, guard in self.left.items() if guard != self.found.get(no))
+        # What is untold may have been told by others meanwhile, as by this.
+        left, found = _all_told(self.left), _all_told(self.found)
+        changed = sorted(no for no, guard in left.items() if guard != found.get(no))
         if not changed:
             return False  # it only says again what is so
         stored, last = link.all(("guards", (ints(changed),)), ("last_seqs", (ints(changed),)))
-        now = guards_of(stored, last)
-        if all(now.get(no) == self.left[no] for no in changed):
+        now = _all_told(guards_of(stored, last))
+        if all(now.get(no) == left[no] for no in changed):
             return True
-        return False if all(now.get(no) == self.found[no] for no in changed) else None
+        return False if all(now.get(no) == found[no] for no in changed) else None
+
+
+def _is_there(link: Link, entry: Row) -> bool | None:
+    """Whether this entry is in the journal, stored or untold; None if it is neither there nor still to come."""
+    no, seq = entry[:2]
+    number = ints([no])
+    # Locked, so that nobody tells it in between.
+    stored, there, last = link.all(
+        ("guards", (number,)), ("there", columns(rows.ENTRY, [entry])), ("last_seqs", (number,))
+    )
+    if there:
+        return bool(there[0][2])  # if its place is another's, nothing of all this was written
+    guard, untold = guards_of(stored, last).get(no), untold_of(stored, last).get(no, ())
+    if guard is None or guard.seq < seq:
+        return False
+    told = {row[1]: row for row in rows.mark_rows(no, guard.seq, untold)}
+    return told[seq] == entry if seq in told else None
+
+
+def _all_told(guards: Mapping[int, Guard]) -> dict[int, Guard]:
+    return {no: guard._replace(untold=0) if guard.untold else guard for no, guard in guards.items()}
 
 
 def _has_arrived(link: Link, arrival: Row) -> bool | None:
@@ -417,7 +459,19 @@ def _is_new(order: Order) -> bool:
 def guards_of(stored: Iterable[Row], last: Iterable[Row]) -> dict[int, Guard]:
     """The guards of runs by their numbers, from the rows of `guards` and `last_seqs`; not of those locked beside."""
     seqs: dict[int, int] = dict(last)
-    return {row[0]: Guard(*row[1:], seqs[row[0]]) for row in stored if row[0] in seqs}
+    return {
+        row[0]: Guard._make((*row[1:6], seqs[row[0]] + row[6], row[6])) for row in stored if row[0] in seqs
+    }
+
+
+def untold_of(stored: Iterable[Row], last: Iterable[Row]) -> dict[int, Sequence[Entry]]:
+    """The entries of which only the rows of their runs tell, from the same."""
+    seqs: dict[int, int] = dict(last)
+    return {
+        no: tuple(Untold(count, seqs[no] + 1, fence, owner, claimed_at, returned_at).entries())
+        for no, fence, *_, count, owner, claimed_at, returned_at in stored
+        if count and no in seqs
+    }
 
 
 def _guards(changes: Sequence[Change], numbers: object) -> Step:

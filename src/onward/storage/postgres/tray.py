@@ -71,7 +71,8 @@ class Tray:
         created = self._created.get(no)
         if created is not None:
             return created
-        [(*row, seq)] = self._link.ask("ready_runs", ints([no]))
+        asked = ints([no])
+        [row], [(_, seq)] = self._link.all(("ready_runs", (asked,)), ("last_seqs", (asked,)))
         run = Run._make(row)
         self._transaction.know(no, Guard(run.fence, run.request, run.owner, run.lease_until, run.state, seq))
         return run

@@ -20,7 +20,7 @@ from onward.storage import guards
 from onward.storage import problems as checks
 from onward.storage.postgres import locks, rows
 from onward.storage.postgres.alone import refusal_of
-from onward.storage.postgres.arrays import columns
+from onward.storage.postgres.arrays import columns, ints
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_unwritable
 from onward.storage.postgres.link import Link
 from onward.storage.postgres.longtext import long, short
@@ -97,9 +97,13 @@ class Upkeep(Reader):
                 transaction = Transaction(link, self.now)
                 transaction.begin([_untouched(run)])
                 answer = _apply(transaction, _untouched(run))
-                left = max(-1, answer.seq - at_most)
-                # From the end: what is left stays numbered from 0, should this never be finished.
-                link.ask("delete_latest", run.no, left)
+                # From the end: what is left stays numbered from 0, should this never be finished. What is untold goes
+                # first, as a whole.
+                untold = transaction.left[run.no].untold
+                left = max(-1, answer.seq - max(at_most, untold))
+                link.all(
+                    *([("tell", (ints([run.no]),))] if untold else []), ("delete_latest", (run.no, left))
+                )
                 if left < 0:
                     link.all(
                         *(
@@ -165,6 +169,8 @@ class Upkeep(Reader):
                 yield from checks.of_entry(*row)
         for run_id, state, owner, lease_until in link.ask("odd_leases"):
             yield checks.odd_lease(run_id, state, owner, lease_until)
+        for run_id, untold, state in link.ask("odd_untold"):
+            yield checks.odd_untold(run_id, untold, state)
 
 
 def _untouched(run: Run) -> Change:

@@ -179,7 +179,7 @@ class Writer:
         try:
             if delivery.send(link, transaction, self._now(), ("hold", (self._hold,))):
                 self._commit(link, transaction, transaction.sealed())
-                self._straight.delivered(delivery, transaction.left)
+                self._straight.delivered(delivery, transaction.left, transaction.untold)
                 return transaction.answers
         except UNPACKABLE:
             pass
@@ -201,7 +201,7 @@ class Writer:
         return [("notify", (self._line.connector.address.schema,))] if transaction.heard else []
 
     def _answered(self, transaction: Transaction) -> list[Answered]:
-        self._straight.learn(transaction.left)
+        self._straight.learn(transaction.left, transaction.untold)
         return transaction.answers
 
     # -- when things go wrong -----------------------------------------------------------------------------
