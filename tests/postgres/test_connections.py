@@ -99,7 +99,7 @@ def test_a_transaction_whose_commit_has_no_answer_happened_or_is_repeated(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("word", [b"end_runs", b"commit"])
+@pytest.mark.parametrize("word", [b"end_runs", b"end_untold", b"commit"])
 @pytest.mark.parametrize("with_claim", [True, False])
 def test_ends_and_a_claim_whose_answer_is_lost_have_happened_or_are_repeated(
     store: PostgresStore, direct: PostgresStore, proxy: Proxy, fault: Fault, word: bytes, with_claim: bool
@@ -108,6 +108,10 @@ def test_ends_and_a_claim_whose_answer_is_lost_have_happened_or_are_repeated(
     for run_id in ("a", "b", "c", "d"):
         queued(direct, run_id)
     (a, _), (b, _) = claim(store, 2).runs
+    steps = ["s#1"] if word == b"end_runs" else []
+    for run in (a, b):
+        for key in steps:
+            recorded(store, run, entry(key))
     orders: list[Order] = [End(b, "2", 7.0), End(a, "1", 7.0)]
     if with_claim:
         orders.append(Claim("me", 30.0, ("work",), (), 1))
@@ -116,12 +120,12 @@ def test_ends_and_a_claim_whose_answer_is_lost_have_happened_or_are_repeated(
     *ended, last = [*store.commit(orders), *([] if with_claim else [None])]
     assert proxy.struck.is_set()
     healing.join()
-    assert ended == [Applied(b.no, 2, None), Applied(a.no, 2, None)]
+    assert ended == [Applied(run.no, 2 + len(steps), None) for run in (b, a)]
     for run in (a, b):
         found = direct.run(run.id)
         assert found is not None
         assert (found.state, found.owner, found.result) == ("done", None, "1" if run is a else "2")
-        assert keys(direct, run) == ["run/submitted", "run/claimed", "run/returned"]
+        assert keys(direct, run) == ["run/submitted", "run/claimed", *steps, "run/returned"]
     states = {run.id: run.state for run in direct.runs()}
     assert (states["c"], states["d"]) == ("running" if with_claim else "pending", "pending")
     if with_claim:
@@ -140,7 +144,7 @@ def test_ends_that_come_out_of_a_black_hole_late_write_nothing_more(
         queued(direct, run_id)
     [(a, _)] = claim(store, 1).runs
     proxy.spares_new = True
-    proxy.arm(b"end_runs", "black hole before")
+    proxy.arm(b"end_untold", "black hole before")
     ended, claimed = store.commit([End(a, "1", 7.0), Claim("me", 30.0, ("work",), (), 1)])
     assert proxy.struck.is_set()
     proxy.heal(deliver=True)
