@@ -66,3 +66,4 @@ def test_a_plan_that_is_made_for_few_runs_is_good_for_many(
     lines = [line for (line,) in plan]
     assert any(f"using {index} on" in line for line in lines), plan
     assert not any("run_name" in line or "run_listed" in line for line in lines), plan
+    assert sum("Tid Scan" in line for line in lines) == (2 if name == "claim_plain" else 0), plan

@@ -153,7 +153,7 @@ WITH held AS MATERIALIZED (
         USING (no, fence, untold)
 ), told AS (
     UPDATE onward.run SET untold = 0
-    WHERE no = ANY (ARRAY(SELECT held.no FROM held WHERE held.untold > 0 AND held.no = ANY ($4::bigint[])))
+    WHERE no = ANY (ARRAY(SELECT held.no FROM held WHERE held.untold > 0 AND held.no IN (SELECT unnest($4::bigint[]))))
         AND (SELECT yes FROM sound)
 ), added AS (
     INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
