@@ -76,6 +76,11 @@ def test_queued_runs_and_others_are_listed_together_by_state(store: Store, state
     while page := store.runs(states=states, limit=5, before_no=found[-1].no if found else None):
         found += page
     assert found == expected
+    for name in ("job-0", "job-1"):
+        assert store.runs(states=states, name=name, limit=-1) == [run for run in expected if run.name == name]
+        of_any_state = [run for run in store.runs(limit=-1) if run.name == name]
+        assert store.runs(name=name, limit=-1) == of_any_state
+        assert store.runs(name=name, limit=7, before_no=of_any_state[6].no) == of_any_state[7:14]
 
 
 def test_entries_are_read_in_order_from_where_one_left_off(store: Store) -> None:

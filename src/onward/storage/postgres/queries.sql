@@ -350,7 +350,8 @@ FROM onward.run WHERE state = $3 AND (direct OR state NOT IN ('pending', 'runnin
 ORDER BY no DESC LIMIT $2
 
 -- name: runs_ready
--- The newest ones of each queue, workflow and priority, to each of which it is a step into the index.
+-- The newest ones of each queue, workflow and priority, to each of which it is a step into the index; $3: of this
+-- workflow alone, or null for all.
 WITH RECURSIVE first AS (
     (SELECT queue, name, priority FROM onward.run
     WHERE NOT direct AND state = 'pending' ORDER BY queue, name, priority DESC LIMIT 1)
@@ -374,20 +375,23 @@ SELECT found.* FROM first CROSS JOIN LATERAL (
         WHERE NOT direct AND state = 'pending' AND run.queue = first.queue AND run.name = first.name
             AND run.priority = first.priority AND no < $1
         ORDER BY no DESC LIMIT $2) AS found
+WHERE $3::text IS NULL OR first.name = $3
 ORDER BY found.no DESC LIMIT $2
 
 -- name: runs_busy
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
     request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
-FROM onward.run WHERE NOT direct AND state = 'running' AND no < $1 ORDER BY no DESC LIMIT $2
+FROM onward.run WHERE NOT direct AND state = 'running' AND no < $1 AND ($3::text IS NULL OR name = $3)
+ORDER BY no DESC LIMIT $2
 
 -- name: runs_named
--- $4: states, or null for all.
+-- $4: states, or null for all. But for the queued ones that are pending or running, as in `runs_in_state`.
 SELECT id, kind, name, coalesce(long_identity, identity), args, direct, state, fence, owner, lease_until, wake_at,
     request, stalls, claimed_seq, result, error, command, total, done, counted_seq, created_at, updated_at, queue,
     priority, lane, single, tags, parent, attempt, no
-FROM onward.run WHERE name = $3 AND no < $1 AND ($4::text[] IS NULL OR state = ANY ($4::text[]))
+FROM onward.run WHERE name = $3 AND (direct OR state NOT IN ('pending', 'running')) AND no < $1
+    AND ($4::text[] IS NULL OR state = ANY ($4::text[]))
 ORDER BY no DESC LIMIT $2
 
 -- name: entries

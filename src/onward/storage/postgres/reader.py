@@ -33,7 +33,7 @@ from onward.storage.untold import Untold, with_untold
 _FEW: Final = 20_000
 _LAST: Final = "\U0010ffff"  # greater than any character a key can go on with
 _ENDLESS: Final = 2**62
-# Where the queued runs of a state are found that are in no index of states.
+# Where the queued runs of a state are found that are in no index of states or names.
 _QUEUED: Final[dict[RunState, str]] = {"pending": "runs_ready", "running": "runs_busy"}
 # Connections for reading; more threads than that take turns.
 _MOST: Final = 4
@@ -149,16 +149,15 @@ class Reader:
         if name is not None:
             if not _storable(name):
                 return []
-            rows = self._rows("runs_named", *page, name, texts(list(states)) if states else None)
+            steps: list[Step] = [("runs_named", (*page, name, texts(list(states)) if states else None))]
         elif states:
-            steps: list[Step] = [("runs_in_state", (*page, state)) for state in dict.fromkeys(states)]
-            # Queued ones, which `runs_in_state` leaves out.
-            steps += [(ask, page) for state, ask in _QUEUED.items() if state in states]
-            each = self._all(*steps)
-            rows = list(heapq.merge(*each, key=lambda row: -row[-1]))[:most]
+            steps = [("runs_in_state", (*page, state)) for state in dict.fromkeys(states)]
         else:
-            rows = self._rows("runs", *page)
-        return [a_run(row) for row in rows]
+            return [a_run(row) for row in self._rows("runs", *page)]
+        # Queued ones, which these leave out.
+        steps += [(ask, (*page, name)) for state, ask in _QUEUED.items() if not states or state in states]
+        each = self._all(*steps)
+        return [a_run(row) for row in list(heapq.merge(*each, key=lambda row: -row[-1]))[:most]]
 
     # -- entries --------------------------------------------------------------------------------------
 
