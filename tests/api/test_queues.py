@@ -514,7 +514,8 @@ def test_many_items_make_full_runs() -> None:
     assert len(runs) == 250
     assert len(set(runs)) == 3
     settle(concurrency=1)
-    assert [len(rows) for rows in loads] == [100, 100, 50]
+    # Not in which order: one whose time was over before it was opened never waits for it, and comes behind the others.
+    assert sorted(len(rows) for rows in loads) == [50, 100, 100]
     assert sorted(n for rows in loads for n in rows) == list(range(250))
 
 

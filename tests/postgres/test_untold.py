@@ -223,18 +223,20 @@ def test_of_a_batch_that_is_refused_nothing_is_told(open_store: Open, rows: Rows
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 3])
-def test_what_is_untold_is_removed_first_and_as_a_whole(open_store: Open, rows: Rows, at_most: int) -> None:
+def test_what_is_untold_is_removed_first_and_what_stays_of_it_is_told(
+    open_store: Open, rows: Rows, at_most: int
+) -> None:
     store = open_store()
     (run,) = leased(store)
     store.commit([End(run, "1", 9.0)])
     run = stored(store, "r0")
-    left = max(-1, 2 - max(2, at_most))
+    left = 2 - at_most
     assert store.prune(run, at_most=at_most) == Applied(run.no, left, None)
     if left < 0:
         assert store.run("r0") is None
         return
     assert rows.untold(run) == (0, None, None)
-    assert keys(store, run) == [SUBMITTED]
+    assert keys(store, run) == [SUBMITTED, CLAIMED][: left + 1]
     assert list(store.problems()) == []
 
 
@@ -529,7 +531,7 @@ def test_a_row_that_tells_what_cannot_be_is_found(
     assert list(store.problems()) == []
     postgres_server.execute(f'UPDATE "{schema}".run SET {damage} WHERE no = {run.no}')
     problems = list(store.problems())
-    assert any("run r0 is " in one and "entries that are not stored" in one for one in problems), problems
+    assert any("run r0 is " in one and "entries by its row alone" in one for one in problems), problems
 
 
 @pytest.mark.parametrize(
@@ -543,7 +545,7 @@ def test_an_end_that_a_row_tells_and_that_cannot_be_is_found(
     store.commit([End(run, "1", 9.0)])
     assert list(store.problems()) == []
     postgres_server.execute(f'UPDATE "{schema}".run SET {damage} WHERE no = {run.no}')
-    assert any("entries that are not stored" in one for one in store.problems())
+    assert any("entries by its row alone" in one for one in store.problems())
 
 
 def test_an_entry_that_is_missing_below_what_is_untold_is_found(
@@ -552,7 +554,7 @@ def test_an_entry_that_is_missing_below_what_is_untold_is_found(
     store = open_store()
     leased(store)
     postgres_server.execute(f'DELETE FROM "{schema}".entry')
-    assert any("entries that are not stored" in one for one in store.problems())
+    assert any("entries by its row alone" in one for one in store.problems())
 
 
 def test_runs_of_the_layout_before_go_on_and_its_programs_do_not(

@@ -33,7 +33,7 @@ from onward.storage.memory import MemoryStore
 from storage.conftest import Clock
 from storage.test_contract_claims import add, an_order, declare, queued
 
-_SEEDS: Final = range(25)
+_SEEDS: Final = range(16)
 _ACTS: Final = 60
 _NAMES: Final = ("job", "other")
 _OPENED: Final = Begun("s#1", "step", "s", begun_at=3.0)
@@ -54,7 +54,7 @@ class Pair:
         assert _shown(act(self.store)) == _shown(act(self.model))
 
     def compare(self) -> None:
-        for one in self.ids:
+        for one in [*self.ids[:6], *self.random.sample(self.ids, min(6, len(self.ids)))]:
             ours, theirs = self.store.run(one), self.model.run(one)
             assert (ours is None) == (theirs is None)
             if ours is None or theirs is None:
@@ -176,7 +176,7 @@ def test_whatever_is_done_to_runs_every_store_reads_as_the_one_that_writes_all(
     for _ in range(_ACTS):
         clock.at += random.random()
         _at_random(pair, random, _NAMES if seed % 4 == 0 else _NAMES[:1])
-        if random.random() < 0.2:
+        if random.random() < 0.1:
             pair.compare()
     pair.compare()
 

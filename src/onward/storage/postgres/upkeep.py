@@ -22,7 +22,7 @@ from onward.storage.postgres import locks, rows
 from onward.storage.postgres.alone import refusal_of
 from onward.storage.postgres.arrays import columns, ints
 from onward.storage.postgres.failures import UNIQUE, Lost, code, is_unwritable
-from onward.storage.postgres.link import Link
+from onward.storage.postgres.link import Link, Step
 from onward.storage.postgres.longtext import long, short
 from onward.storage.postgres.reader import Reader
 from onward.storage.postgres.transaction import UNPACKABLE, Clash, Transaction
@@ -97,13 +97,9 @@ class Upkeep(Reader):
                 transaction = Transaction(link, self.now)
                 transaction.begin([_untouched(run)])
                 answer = _apply(transaction, _untouched(run))
-                # From the end: what is left stays numbered from 0, should this never be finished. What is untold goes
-                # first, as a whole.
-                untold = transaction.left[run.no].untold
-                left = max(-1, answer.seq - max(at_most, untold))
-                link.all(
-                    *([("tell", (ints([run.no]),))] if untold else []), ("delete_latest", (run.no, left))
-                )
+                # From the end: what is left stays numbered from 0, should this never be finished.
+                left = max(-1, answer.seq - at_most)
+                link.all(*_told(transaction, run.no, at_most), ("delete_latest", (run.no, left)))
                 if left < 0:
                     link.all(
                         *(
@@ -171,6 +167,19 @@ class Upkeep(Reader):
             yield checks.odd_lease(run_id, state, owner, lease_until)
         for run_id, untold, state in link.ask("odd_untold"):
             yield checks.odd_untold(run_id, untold, state)
+
+
+def _told(transaction: Transaction, no: int, at_most: int) -> list[Step]:
+    """What makes the row of a run tell of no entries, where the latest ones are to go, but only `at_most`."""
+    guard = transaction.left[no]
+    if not guard.untold:
+        return []
+    told: list[Step] = [("tell", (ints([no]),))]
+    if guard.untold > at_most:  # some of them stay
+        told.append(
+            ("add_entries", columns(rows.ENTRY, rows.mark_rows(no, guard.seq, transaction.untold[no])))
+        )
+    return told
 
 
 def _untouched(run: Run) -> Change:
