@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.important, pytest.mark.faults]
 
 @pytest.fixture
 def store(open_store: Open, proxy: Proxy) -> PostgresStore:
-    """Through the proxy, with short deadlines."""
+    """Through the proxy, with short deadlines: the journal is made before."""
+    open_store()
     return open_store(port=proxy.port, call_s=0.5, busy_s=8.0)
 
 

@@ -341,7 +341,8 @@ def test_a_run_that_got_an_entry_while_it_was_being_claimed_keeps_its_numbers(
 
 @pytest.fixture
 def far(open_store: Open, proxy: Proxy) -> PostgresStore:
-    """Through a proxy, with short deadlines."""
+    """Through a proxy, with short deadlines: the journal is made before."""
+    open_store()
     return open_store(port=proxy.port, call_s=0.5, busy_s=8.0)
 
 
