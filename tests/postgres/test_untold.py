@@ -370,7 +370,8 @@ def test_a_first_step_whose_answer_is_lost_is_there_once(
 ) -> None:
     (run,) = leased(far)
     change = Change(run.no, 1, (step(),), (begun("t"),) if units else ())
-    assert struck(proxy, b"record", fault, lambda: far.commit([change])) == [Applied(run.no, 2, None)]
+    word = b"record" if units else b"add_told"
+    assert struck(proxy, word, fault, lambda: far.commit([change])) == [Applied(run.no, 2, None)]
     assert rows.entries(run) == keys(near, run) == [SUBMITTED, CLAIMED, "s#1"]
     assert rows.untold(run) == (0, None, None)
     assert [one.key for one in near.begun(run.no)] == (["t"] if units else [])
@@ -379,7 +380,7 @@ def test_a_first_step_whose_answer_is_lost_is_there_once(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("way", ["straight", "general", "no entry"])
+@pytest.mark.parametrize("way", ["alone", "with a unit", "general", "no entry"])
 def test_a_mark_that_somebody_else_has_told_is_no_proof_of_the_step_behind_it(
     far: PostgresStore, near: PostgresStore, proxy: Proxy, postgres_server: Server, way: str
 ) -> None:
@@ -388,13 +389,15 @@ def test_a_mark_that_somebody_else_has_told_is_no_proof_of_the_step_behind_it(
     """
     (run,) = leased(far)
     change = {
-        "straight": Change(run.no, 1, (step(),)),
+        "alone": Change(run.no, 1, (step(),)),
+        "with a unit": Change(run.no, 1, (step(),), (begun("t"),)),
         "general": Change(run.no, 1, (step(),), after=run),
         "no entry": Change(run.no, 1, after=run._replace(result="2")),
     }[way]
     with ThreadPoolExecutor() as pool:
         proxy.spares_new = False
-        proxy.arm(b"record" if way == "straight" else b"commit", "black hole before")
+        word = {"alone": b"add_told", "with a unit": b"record"}.get(way, b"commit")
+        proxy.arm(word, "black hole before")
         late = pool.submit(far.commit, [change])
         assert proxy.struck.wait(20)
         # It may stand in an open transaction, which the server ends after some seconds.
@@ -408,6 +411,23 @@ def test_a_mark_that_somebody_else_has_told_is_no_proof_of_the_step_behind_it(
         assert late.result(30) == [Applied(run.no, 2 if way == "no entry" else 3, None)]
     assert keys(near, run) == [SUBMITTED, CLAIMED, "run/renamed", *([] if way == "no entry" else ["s#1"])]
     assert stored(near, "r0").result == ("2" if way == "no entry" else None)
+    assert list(near.problems()) == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("units", [False, True])
+def test_a_first_step_that_comes_out_of_a_black_hole_late_writes_nothing_more(
+    far: PostgresStore, near: PostgresStore, proxy: Proxy, units: bool
+) -> None:
+    (run,) = leased(far)
+    proxy.spares_new = True
+    proxy.arm(b"record" if units else b"add_told", "black hole before")
+    assert recorded(far, run, step(), begun=(begun("t"),) if units else ()) == Applied(run.no, 2, None)
+    assert proxy.struck.is_set()
+    proxy.heal(deliver=True)
+    time.sleep(0.3)
+    assert keys(near, run) == [SUBMITTED, CLAIMED, "s#1"]
+    assert recorded(far, run, step("s#2")).seq == 3
     assert list(near.problems()) == []
 
 

@@ -140,6 +140,22 @@ SELECT $1::bigint, $2::bigint, $3::text, $4::text, $5::text, $6::text, $7::bytea
     $11::bigint, $12::double precision, $13::double precision, $14::text
 FROM onward.run WHERE no = $1::bigint AND fence = $15::bigint AND request IS NULL AND untold = 0 FOR NO KEY UPDATE
 
+-- name: add_told
+-- The same for the first entry after a claim that only the run's row tells: with the mark of that, $16 to $22, before it.
+WITH told AS (
+    UPDATE onward.run SET untold = 0
+    WHERE no = $1::bigint AND fence = $15::bigint AND request IS NULL AND untold = 1 RETURNING no
+)
+INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
+    ended_at, long_key)
+SELECT no, $2::bigint - 1, $16::text, $17::text, $18::text, $19::text, NULL::bytea, $20::text, $21::bigint, 1,
+    $15::bigint, NULL::double precision, $22::double precision, NULL::text
+FROM told
+UNION ALL
+SELECT no, $2::bigint, $3::text, $4::text, $5::text, $6::text, $7::bytea, $8::text, $9::bigint, $10::bigint,
+    $11::bigint, $12::double precision, $13::double precision, $14::text
+FROM told
+
 -- name: record
 -- The same for many changes of many runs, with the units that end and begin: $1 to $3 are the runs, their fences and how
 -- many of their entries are untold, $4 to $17 entries, among them what is untold of a run that gets one, $18 and $19 units

@@ -27,6 +27,7 @@ from onward.storage.postgres.longtext import long, short
 _RUNS: Final = 10_000
 # Of `add_alone`: all in the server's format, which for a time costs a fifth of its text, and may hold any text.
 _ALONE_FORMATS: Final = [Format.BINARY] * (len(rows.ENTRY) + 1)
+_TOLD_FORMATS: Final = [*_ALONE_FORMATS, *([Format.BINARY] * 7)]
 _int8, _float8 = struct.Struct(">q").pack, struct.Struct(">d").pack
 # What follows the entries of a change that is nothing else.
 _NO_MORE: Final = list(Change(0, 0)[3:])
@@ -67,9 +68,11 @@ class Plan:
 class Alone(Plan):
     """The same for a change that is one entry and nothing else, as nearly all of a sequential program are."""
 
-    def __init__(self, no: int, fence: int, seq: int, entry: Entry) -> None:
+    def __init__(self, no: int, fence: int, seq: int, entry: Entry, untold: Sequence[Entry]) -> None:
         self._no, self._fence, self._seq, self._entry = no, fence, seq, entry
         self.fences, self.last, self.untold, self.told, self.begun = {no: fence}, {no: seq}, {}, {}, {}
+        if untold:
+            self.untold[no], self.told[no] = untold, rows.mark_rows(no, seq - 1, untold)
         self.answers = [applied(no, seq)]
         self.entries = [rows.entry_row(no, seq, entry)]
 
@@ -97,7 +100,17 @@ class Alone(Plan):
             None if overlong is None else overlong.encode(),
             _int8(self._fence),
         )
-        return link.straight("add_alone", values, _ALONE_FORMATS) == 1
+        if not self.untold:
+            return link.straight("add_alone", values, _ALONE_FORMATS) == 1
+        (mark,) = self.untold[self._no]
+        key, kind, state, name, _, value, checksum, *_, ended_at, _ = mark
+        assert value is not None, "it names the owner"
+        assert checksum is not None, "as every value"
+        told = (
+            *(key.encode(), kind.encode(), state.encode(), name.encode()),
+            *(value.encode(), _int8(checksum), _float8(ended_at)),
+        )
+        return link.straight("add_told", (*values, *told), _TOLD_FORMATS) == 2
 
 
 class Straight:
@@ -137,14 +150,14 @@ class Straight:
         return plan
 
     def _alone(self, change: Order) -> Alone | None:
-        """The change if it is a single entry, of a run of which all others are stored."""
+        """The change if it is a single entry."""
         if type(change) is not Change:
             return None
         no, fence, entries, *more = change
         known, seq, untold = self._known.get(no, UNKNOWN)
-        if known != fence or untold or len(entries) != 1 or more != _NO_MORE:
+        if known != fence or len(entries) != 1 or more != _NO_MORE:
             return None
-        return Alone(no, fence, seq + 1, entries[0])
+        return Alone(no, fence, seq + 1, entries[0], untold)
 
     def delivery(self, orders: Sequence[Order]) -> Delivery | None:
         """How ends and a claim can go straight; None if they cannot, or are something else."""
