@@ -99,8 +99,7 @@ SELECT given.no, coalesce((SELECT entry.seq FROM onward.entry WHERE entry.run = 
 FROM unnest($1::bigint[]) AS given (no)
 
 -- name: tell
--- The rows of these runs tell of no entries any more: those are stored now, or gone. Or they told of none, and an entry is
--- added: `claim_plain` must see that the row has changed since it began.
+-- The rows of these runs tell of no entries any more: those are gone.
 UPDATE onward.run SET untold = 0, claimed_by = NULL, claimed_at = NULL WHERE no = ANY ($1::bigint[])
 
 -- name: new_numbers
@@ -124,6 +123,18 @@ JOIN onward.entry USING (run, seq)
 SELECT id, no FROM onward.run WHERE id = ANY ($1::text[])
 
 -- name: add_entries
+INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
+    ended_at, long_key)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[],
+    $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::double precision[], $13::double precision[],
+    $14::text[])
+
+-- name: tell_entries
+-- The same, and the rows of the runs $15 tell of no entries any more: those are among these. Or they told of none:
+-- `claim_plain` must see that a row has changed since it began.
+WITH told AS (
+    UPDATE onward.run SET untold = 0, claimed_by = NULL, claimed_at = NULL WHERE no = ANY ($15::bigint[])
+)
 INSERT INTO onward.entry (run, seq, key, kind, state, name, fingerprint, value, checksum, attempt, fence, begun_at,
     ended_at, long_key)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[],

@@ -350,16 +350,18 @@ class Transaction:
             ("set_run", rows.SET_RUN, [rows.set_run(run, no) for no, run in self._runs.items()]),
             ("set_progress", rows.PROGRESS, list(self._progress.values())),
             ("add_run", rows.NEW_RUN, [rows.new_run(run, no) for no, run in self._new.items()]),
-            ("add_entries", rows.ENTRY, [*self._told, *self._entries]),
             ("end_begun", rows.ENDED, ended),
             ("set_begun", rows.BEGUN, started),
             ("add_arrival", rows.ARRIVALS, self._arrivals),
             ("add_starts", rows.STARTS, [(*at, count) for at, count in self._starts.items()]),
             ("add_waiter", rows.WAITERS, self._waiters),
         )
-        touched = self._touched - self._runs.keys()  # `set_run` does as `tell`
-        steps: list[Step] = [("tell", (ints(sorted(touched)),))] if touched else []
-        steps += [(name, columns(kinds, some)) for name, kinds, some in each if some]
+        steps: list[Step] = [(name, columns(kinds, some)) for name, kinds, some in each if some]
+        if self._told or self._entries:
+            entries = columns(rows.ENTRY, [*self._told, *self._entries])
+            touched = self._touched - self._runs.keys()  # `set_run` does it too
+            with_rows: Step = ("tell_entries", (*entries, ints(sorted(touched))))
+            steps.append(with_rows if touched else ("add_entries", entries))
         if self._waiters:
             steps.append(("wake_idle", (*columns(rows.WAITERS, self._waiters), self._now())))
         if self._ended:
