@@ -33,7 +33,8 @@ from onward.storage.memory import MemoryStore
 from storage.conftest import Clock
 from storage.test_contract_claims import add, an_order, declare, queued
 
-_SEEDS: Final = range(16)
+# The later ones where programs and servers are killed for longer, too.
+_SEEDS: Final = [*range(5), *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(5, 16))]
 _ACTS: Final = 60
 _NAMES: Final = ("job", "other")
 _OPENED: Final = Begun("s#1", "step", "s", begun_at=3.0)
