@@ -252,7 +252,7 @@ def test_both_databases_know_the_same_statements() -> None:
     """Names and meaning are the same; what only one of them has stands here."""
     sqlite, postgres = load("onward.storage.sqlite"), load("onward.storage.postgres")
     only_sqlite = {
-        *("is_empty", "add_entry", "guard", "vacuum", "snapshot", "integrity", "run_numbered", "wake"),
+        *("is_empty", "add_entry", "guard", "vacuum", "snapshot", "integrity", "wake"),
         *(
             "last_number",
             "added_runs",

@@ -14,23 +14,15 @@ import pytest
 from onward.core.model import Run
 from onward.runtime.hands import Hands, Work
 from onward.runtime.registry import Job
+from storage.conftest import Clock
 
 COUNT = 6
 WITHIN_S = 20
 
 
-class Clock:
-    """Time passes where a work says so: what this machine does beside does not make a work long."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def __call__(self) -> float:
-        return self.at
-
-
 @pytest.fixture
 def clock() -> Clock:
+    """Time passes where a work says so: what this machine does beside does not make a work long."""
     return Clock()
 
 

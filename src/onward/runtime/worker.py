@@ -31,7 +31,6 @@ __all__ = ["Ended", "Worker"]
 
 # How fast the average length of a run follows the latest ones.
 _FOLLOWS: Final = 0.1
-_SOME: Final = 10  # so many tell as much as the average of those before them
 
 
 class Worker:
@@ -343,7 +342,7 @@ class Worker:
             for run, _, seconds in endings:
                 # The first ones tell as much of how long they take as those before them together.
                 executed += 1
-                mean_s += (seconds - mean_s) * (_FOLLOWS if executed > _SOME else 1 / executed)
+                mean_s += (seconds - mean_s) * max(_FOLLOWS, 1 / executed)
                 no = run[29]
                 if held.get(no) is run:  # as `_forget`
                     del held[no]

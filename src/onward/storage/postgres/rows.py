@@ -47,19 +47,8 @@ SET_RUN: Final[Kinds] = (
 )
 STARTS: Final[Kinds] = (texts, texts, floats, ints)
 LEASE: Final[Kinds] = (
-    ints,
-    texts,
-    ints,
-    texts,
-    floats,
-    floats,
-    texts,
-    ints,
-    ints,
-    texts,
-    texts,
-    floats,
-    ints,
+    *(ints, texts, ints, texts, floats, floats, texts, ints, ints),
+    *(texts, texts, floats, ints),
 )
 ENDS: Final[Kinds] = (ints, ints, ints, texts, texts, floats)
 UNTOLD_ENDS: Final[Kinds] = (ints, ints, ints, texts, floats)

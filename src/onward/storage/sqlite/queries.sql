@@ -581,12 +581,6 @@ UPDATE arrival SET item = NULL WHERE run = ?
 -- name: delete_arrivals
 DELETE FROM arrival WHERE run = ?
 
--- name: run_numbered
-SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
-    result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,
-    parent, attempt, no
-FROM run WHERE no = ?
-
 -- name: single_run
 SELECT id, kind, name, identity, args, direct, state, fence, owner, lease_until, wake_at, request, stalls, claimed_seq,
     result, error, command, total, done, counted_seq, created_at, updated_at, queue, priority, lane, single, tags,

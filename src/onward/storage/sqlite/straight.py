@@ -29,8 +29,6 @@ _NO_ROW: Final = list(Change(0, 0)[5:])
 _UNKNOWN: Final = (-1, -1)  # no fence is negative
 # A claim that met what was leased before was taken back for nothing: so many after it read first.
 _READ_FIRST: Final = 64
-
-
 # Fence, number of the claim's mark, and that mark itself.
 Fresh = tuple[int, int, Entry]
 
@@ -67,9 +65,8 @@ class Straight:
             None  # until somebody has found out what became of the commit that raised it
         )
         self._last: dict[int, tuple[int, int]] = {}  # run -> fence and number of the last entry
-        self._fresh: dict[
-            int, Fresh
-        ] = {}  # of whose claim no entry is stored; none of them is among the others
+        # Runs of whose claim no entry is stored; none of them is among the others.
+        self._fresh: dict[int, Fresh] = {}
         self._reads_first = 0  # so many claims read what they lease before they lease it
 
     def learn(self, left: Mapping[int, Guard], untold: Mapping[int, Entry]) -> None:
